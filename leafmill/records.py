@@ -1,0 +1,111 @@
+"""The nouns that travel between the rooms of the house: Brief, Row, Verdict, Vote, Usage, and the states they end in.
+
+They are frozen pydantic models, so they validate at the edges and serialise to the JSON that the ledger keeps. Everything that
+can be computed from them (totals, ratios, why) is a property or a query, never a stored field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Language = Literal["en", "zh"]
+State = Literal["open", "accepted", "rejected", "errored", "waiting"]
+Decision = Literal["accept", "reject", "unscorable", "error"]
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Seed(Record):
+    """A hand-written example of a leaf: instruction, optional input, output, and its language (None: fits any)."""
+
+    instruction: str = Field(min_length=1)
+    input: str = ""
+    output: str = ""
+    language: Language | None = None
+
+
+class Brief(Record):
+    """The plan of one candidate, made before a token is spent.
+
+    `number` counts a leaf's briefs from 0. `axes` holds one value per axis of the leaf. `scenario` is one of the planner's, or ""
+    when the leaf has none. `id` is derived from (run seed, leaf, number), so equal runs have equal ids.
+    """
+
+    id: str
+    leaf: str
+    number: int = Field(ge=0)
+    language: Language
+    axes: dict[str, str] = {}
+    scenario: str = ""
+    seeds: tuple[Seed, ...] = ()
+
+
+class Row(Record):
+    """What a candidate says so far: the text that would go into the dataset. Only writer, evolver and answerer write here."""
+
+    language: Language
+    instruction: str
+    input: str = ""
+    answer: str = ""
+    reasoning: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """Instruction and input as one user message."""
+        return f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
+
+    def messages(self) -> list[dict[str, str]]:
+        return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.answer}]
+
+
+class Verdict(Record):
+    """A gate's judgement of one candidate (the gate contract).
+
+    Only `accept` moves on. `unscorable` means that the gate could not apply its measure (and why is the `code`); `error` means that
+    the gate itself failed. `value` and `threshold` are in the gate's own unit. `evidence` names what the decision rests on: the id
+    of the kept duplicate, the matched phrase, or stored parts of a score. `version` identifies the gate's rule and settings.
+    """
+
+    gate: str
+    decision: Decision
+    code: str
+    value: float | None = None
+    threshold: float | None = None
+    evidence: dict[str, Any] = {}
+    version: str = ""
+
+
+class Vote(Record):
+    """One annotator's judgement. `score` is 1..5; None with a `failed` code when the annotator could not be heard."""
+
+    role: str
+    score: int | None = Field(default=None, ge=1, le=5)
+    rationale: str = ""
+    failed: str = ""
+
+
+class Usage(Record):
+    """Tokens of one call as the server counted them; None where it did not say."""
+
+    prompt: int | None = None
+    completion: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+
+    @property
+    def total(self) -> int:
+        return (self.prompt or 0) + (self.completion or 0)
+
+
+def digest(*parts: Any, length: int = 16) -> str:
+    """A stable hex id of JSON-able parts: the same parts give the same id in every process."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
