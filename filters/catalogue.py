@@ -1,0 +1,97 @@
+"""All gates by name: what a recipe may ask for, with which settings, and how one is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from filters.agreement import Agreement
+from filters.critic import Critic
+from filters.evolution import Evolution
+from filters.exact import Exact
+from filters.gate import Gate
+from filters.ifd import Ifd
+from filters.language import Language
+from filters.leak import Leak
+from filters.length import Length
+from filters.minhash import Minhash
+from filters.refusal import Refusal
+from filters.semantic import Semantic
+from leafmill.errors import InputError, RecipeError, unknown
+
+GATES: dict[str, type[Any]] = {
+    gate.name: gate
+    for gate in (Length, Language, Leak, Refusal, Evolution, Exact, Minhash, Semantic, Agreement, Critic, Ifd)  # cheap before dear
+}
+
+
+class Described(NamedTuple):
+    """A row of `leafmill gates`."""
+
+    name: str
+    stage: tuple[str, ...]
+    says: str
+    settings: dict[str, Any]
+    """setting -> default"""
+    needs: tuple[str, ...]
+    """resources without which it cannot be made"""
+
+
+def make(name: str, settings: Mapping[str, Any] | None = None, **resources: Any) -> Gate:
+    """The gate `name` with the settings that a recipe gives; `resources` are what it works with (index, embedder, scorer, count).
+
+    Raises RecipeError for an unknown gate or setting (with the nearest match), a value of the wrong type, or one out of range.
+    """
+    values = check(name, settings or {})
+    try:
+        made: Gate = GATES[name](**values, **resources)
+    except (ValueError, InputError) as fault:
+        raise RecipeError(f"gate {name!r}: {fault}") from fault
+    return made
+
+
+def check(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with their right types. Raises RecipeError for an unknown gate or setting (with the nearest match) or type."""
+    if name not in GATES:
+        raise RecipeError(unknown("gate", name, GATES))
+    known = {field.name for field in _settings(GATES[name])}
+    hints = get_type_hints(GATES[name])
+    for key in settings:
+        if key not in known:
+            raise RecipeError(unknown(f"setting of gate {name!r}", key, known))
+    return {key: _typed(value, hints[key], f"gate {name!r}: {key}") for key, value in settings.items()}
+
+
+def describe() -> list[Described]:
+    """All gates, in the order in which they are cheapest to ask."""
+    return [
+        Described(
+            name=name,
+            stage=gate.stage,
+            says=gate.says,
+            settings={field.name: field.default for field in _settings(gate)},
+            needs=tuple(field.name for field in dataclasses.fields(gate) if not field.repr and field.init and _required(field)),
+        )
+        for name, gate in GATES.items()
+    ]
+
+
+def _settings(gate: type[Any]) -> list[dataclasses.Field[Any]]:
+    return [field for field in dataclasses.fields(gate) if field.repr and field.init]
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _typed(value: Any, hint: Any, what: str) -> Any:
+    """The value as its type, strictly: "3" is no int. A list may stand for a tuple, as in any YAML."""
+    try:
+        return TypeAdapter(hint).validate_json(json.dumps(value, allow_nan=False), strict=True)
+    except (ValidationError, TypeError, ValueError) as fault:
+        expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
+        raise RecipeError(f"{what} must be {expected}, got {value!r}") from fault

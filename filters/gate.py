@@ -1,0 +1,75 @@
+"""The contract of all gates: what they are asked, how they answer, and what becomes of a gate that crashes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+from leafmill.records import Brief, Decision, Row, State, Verdict, Vote, digest
+
+Stage = Literal["screen", "check", "agree", "score", "admit"]
+"""Where a gate stands: `screen` sees the instruction, `check` the answer too, `agree` the votes, `score` the finished row,
+`admit` runs once more inside the serial reducer, with nothing else in flight."""
+
+ENDS: Mapping[Decision, State] = {"accept": "accepted", "reject": "rejected", "unscorable": "waiting", "error": "errored"}
+"""The state in which a candidate ends by a gate's decision; what cannot be measured waits for a person."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a gate is asked about: a row, and what is known of how it came to be."""
+
+    id: str
+    row: Row
+    brief: Brief | None = None
+    parent: Row | None = None
+    """the row before the last evolution, if it was evolved"""
+    votes: tuple[Vote, ...] = ()
+    critic_score: int | None = None
+    cut_off: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Gate(Protocol):
+    """A filter. Implementations are frozen dataclasses; `name`, `stage` and `says` are class variables, the rest are settings."""
+
+    name: ClassVar[str]
+    stage: ClassVar[tuple[Stage, ...]]
+    says: ClassVar[str]
+
+    async def __call__(self, subject: Subject) -> Verdict: ...
+
+
+def version(gate: Any) -> str:
+    """Identifies a gate's rule and settings: `name@hash-of-settings`, over the fields with `repr=True`."""
+    settings = {f.name: getattr(gate, f.name) for f in dataclasses.fields(gate) if f.repr}
+    return f"{gate.name}@{digest(type(gate).__qualname__, _plain(settings), length=8)}"
+
+
+def verdict(
+    gate: Any, decision: Decision, code: str = "", *, value: float | None = None, threshold: float | None = None, **evidence: Any
+) -> Verdict:
+    """A verdict of `gate`. The code defaults to "ok" for accept and must be given otherwise."""
+    if not code and decision != "accept":
+        raise ValueError(f"gate {gate.name!r} must say why it decided {decision!r}")
+    return Verdict(
+        gate=gate.name, decision=decision, code=code or "ok", value=value, threshold=threshold, evidence=evidence, version=version(gate)
+    )
+
+
+async def judge(gate: Gate, subject: Subject) -> Verdict:
+    """Ask one gate. A crash inside it is the state `error` with the exception's name, never a reject and never an accept."""
+    try:
+        return await gate(subject)
+    except Exception as fault:  # the boundary where a gate's bug becomes data, by the gate contract
+        return verdict(gate, "error", f"{gate.name}_crashed", exception=type(fault).__name__, message=str(fault)[:500])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(v) for v in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)

@@ -1,0 +1,66 @@
+"""What the dedup gates share: they remember accepted rows, and compare with those only.
+
+Comparing with kept rows only is what keeps a chain of near-twins from eating itself: with A like B and B like C, dropping B leaves C free
+to stay (SemDeDup and SemHash also compare with dropped rows, and so drop C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+from filters.gate import Gate, Subject, judge
+from leafmill.records import Verdict
+
+SHOWN = 10
+"""near rows that a verdict names as spared by the guard; a templated leaf may have hundreds"""
+
+
+@runtime_checkable
+class Remembering(Gate, Protocol):
+    """A gate whose verdicts depend on what was accepted before. Asking it changes nothing; `add` does, in the serial reducer."""
+
+    async def add(self, subject: Subject) -> None:
+        """Record an accepted row. Adding it again changes nothing, so a replay after a crash is harmless."""
+        ...
+
+
+async def admit(gates: Iterable[Remembering], subjects: Iterable[Subject]) -> list[tuple[Verdict, ...]]:
+    """Judge subjects one after the other and record each that all gates accept. Of twins the first one wins, always.
+
+    Each subject's verdicts end with the first that is no accept.
+    """
+    gates, verdicts = tuple(gates), []
+    for subject in subjects:
+        given: list[Verdict] = []
+        for gate in gates:
+            given.append(await judge(gate, subject))
+            if given[-1].decision != "accept":
+                break
+        else:
+            for gate in gates:
+                await gate.add(subject)
+        verdicts.append(tuple(given))
+    return verdicts
+
+
+def spared(differences: Mapping[str, str]) -> dict[str, Any]:
+    """Evidence of the near rows that are no duplicates: id -> what differs. Nothing when there are none."""
+    return {"spared": dict(islice(differences.items(), SHOWN))} if differences else {}
+
+
+async def restore(gate: Remembering, accepted: Sequence[Subject]) -> None:
+    """Make a gate remember exactly the accepted rows, as after a restart. One that keeps an index of its own brings it in line."""
+    if isinstance(gate, Restoring):
+        await gate.restore(accepted)
+        return
+    for subject in accepted:
+        await gate.add(subject)
+
+
+@runtime_checkable
+class Restoring(Protocol):
+    """A gate whose memory outlives the process, and may hold too much or too little."""
+
+    async def restore(self, subjects: Sequence[Subject]) -> None: ...
