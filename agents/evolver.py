@@ -1,0 +1,24 @@
+"""The evolver makes an instruction harder by one of the in-depth operators of Evol-Instruct (Xu et al. 2023, arXiv 2304.12244)."""
+
+from __future__ import annotations
+
+from agents.briefing import about_row
+from agents.chat import Chat, Reply
+from leafmill.ledger import Step
+from leafmill.records import Brief, Row, digest
+from taxonomy import Leaf
+
+OPERATORS = ("constraints", "deepen", "concretise", "reasoning", "complicate_input")
+
+
+def operator(brief: Brief, round_: int) -> str:
+    """The operator of an evolution round: the operators are dealt in turn, from a start that differs by leaf."""
+    start = int(digest(brief.leaf, length=8), 16)
+    return OPERATORS[(start + brief.number + round_) % len(OPERATORS)]
+
+
+async def evolve(chat: Chat, leaf: Leaf, brief: Brief, row: Row, step: Step, round_: int) -> tuple[Row, Reply]:
+    """The harder row, without an answer, and the reply it came from. Raises CallError."""
+    reply = await chat.ask("evolver", brief.language, step, {**about_row(leaf, brief, row), "operator": operator(brief, round_)})
+    child = Row(language=row.language, instruction=reply.get("instruction"), input=reply.get("input") or row.input)
+    return child, reply
