@@ -1,0 +1,128 @@
+"""What a recipe's names mean: leaves, roles, models and gates are looked up, and whatever is wrong with them is said with file and
+line before a token is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from agents.role import BUILT_IN, Role, Roles
+from filters import catalogue
+from leafmill.errors import InputError, RecipeError, unknown
+from leafmill.recipe import Recipe
+from leafmill.records import Language
+from taxonomy import Leaf, Taxonomy, load
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe whose names are known to exist."""
+
+    recipe: Recipe
+    leaves: tuple[Leaf, ...]
+    roles: Roles
+
+    def languages(self, leaf: Leaf) -> tuple[Language, ...]:
+        return tuple(language for language in leaf.languages if language in self.recipe.languages)
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Look up everything that a recipe names. Raises RecipeError, TaxonomyError or RoleFileError."""
+    leaves = find_leaves(recipe)
+    roles = find_roles(recipe)
+    for name, settings in recipe.gates.items():
+        _check_gate(recipe, name, settings)
+    for leaf in leaves:
+        for name, settings in leaf.settings.get("gates", {}).items():
+            _check_gate(recipe, name, settings)
+    _check_aliases(recipe, roles)
+    _check_kin(recipe, roles)
+    _check_stages(recipe, leaves, roles)
+    return Prepared(recipe, leaves, roles)
+
+
+def find_taxonomies(recipe: Recipe) -> list[Taxonomy]:
+    found = []
+    for i, name in enumerate(recipe.taxonomies):
+        beside = recipe.path(name)
+        try:
+            found.append(load(beside if beside.is_file() else name))
+        except InputError as fault:
+            if fault.place is None:
+                raise recipe.fail(str(fault), ("taxonomies", i)) from None
+            raise
+    return found
+
+
+def find_leaves(recipe: Recipe) -> tuple[Leaf, ...]:
+    """The leaves that a glob of the recipe matches and that have one of its languages, in the order of the taxonomies."""
+    everything = [leaf for taxonomy in find_taxonomies(recipe) for leaf in taxonomy.leaves()]
+    for i, glob in enumerate(recipe.leaves):
+        if not any(fnmatchcase(leaf.path, glob) for leaf in everything):
+            raise recipe.fail(unknown("leaf", glob, (leaf.path for leaf in everything)), ("leaves", i))
+    wanted = [leaf for leaf in everything if any(fnmatchcase(leaf.path, glob) for glob in recipe.leaves)]
+    speaking = tuple(leaf for leaf in wanted if set(leaf.languages) & set(recipe.languages))
+    if not speaking:
+        raise recipe.fail(f"none of the {len(wanted)} leaves is in the languages {recipe.languages}", ("languages",))
+    return speaking
+
+
+def find_roles(recipe: Recipe) -> Roles:
+    """The built-in roles and those of the recipe's own folder, without the ones that are switched off."""
+    own = [recipe.path(recipe.prompts)] if recipe.prompts else []
+    if own and not own[0].is_dir():
+        raise recipe.fail(f"{recipe.prompts!r} is not a folder of role files", ("prompts",))
+    roles = Roles.load(BUILT_IN, *own)
+    for name in recipe.roles:
+        if name not in roles.names:
+            raise recipe.fail(unknown("role", name, roles.names), ("roles", name))
+    return roles.without(name for name, settings in recipe.roles.items() if settings.off)
+
+
+def alias_of(recipe: Recipe, role: Role) -> str:
+    """The alias of the model that plays a role: the recipe's word, else the role file's."""
+    settings = recipe.roles.get(role.name)
+    return (settings.model if settings else None) or role.model
+
+
+def _check_gate(recipe: Recipe, name: str, settings: object) -> None:
+    if name not in catalogue.GATES:
+        raise recipe.fail(unknown("gate", name, catalogue.GATES), ("gates", name))
+    if isinstance(settings, dict):
+        try:
+            catalogue.check(name, settings)
+        except InputError as fault:
+            raise recipe.fail(str(fault), ("gates", name)) from None
+
+
+def _check_aliases(recipe: Recipe, roles: Roles) -> None:
+    for role in roles.files:
+        alias = alias_of(recipe, role)
+        if alias not in recipe.models:
+            what = unknown("model alias", alias, recipe.models)
+            keys: Sequence[str] = ("roles", role.name, "model") if role.name in recipe.roles else ("models",)
+            raise recipe.fail(f"role {role.name!r}: {what} (add it under `models`, or name another one under `roles`)", tuple(keys))
+
+
+def _check_kin(recipe: Recipe, roles: Roles) -> None:
+    """Nobody judges its own kind: judges favour text of their own model family."""
+    if recipe.same_family_judge:
+        return
+    answerers = {recipe.models[alias_of(recipe, role)].kin for role in roles.files if role.head.stage == "answer"}
+    for role in roles.files:
+        alias = alias_of(recipe, role)
+        if role.head.stage in ("annotate", "criticise") and recipe.models[alias].kin in answerers:
+            raise recipe.fail(
+                f"role {role.name!r} is judged by {alias!r}, of the family {recipe.models[alias].kin!r} that also answers; use a model of "
+                "another family (or set `family`), or allow it with `same_family_judge: true`",
+                ("models", alias),
+            )
+
+
+def _check_stages(recipe: Recipe, leaves: Iterable[Leaf], roles: Roles) -> None:
+    needed = ["write", "answer", "annotate", "criticise", *(["evolve"] if recipe.flow.evolve_rounds else [])]
+    for language in sorted({language for leaf in leaves for language in leaf.languages if language in recipe.languages}):
+        for stage in needed:
+            if not any(roles.speaks(name, language) for name in roles.at(stage)):
+                raise RecipeError(f"no role of stage {stage!r} speaks {language!r}: {', '.join(roles.at(stage)) or 'none at all'}")

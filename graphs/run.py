@@ -1,0 +1,281 @@
+"""One run: all leaves of a recipe, their shared resources, its budget, and how it stops.
+
+    Run.open(prepared, folder)   lock, ledger, embedded models, endpoints, embedder, scorer, indexes, gates, one job per leaf
+    `-- go()                     the leaf graphs run together; ends when each leaf is met, starved, out of budget or stopped
+
+Ctrl-C once: nothing new is begun, what is under way ends, and running again goes on. Twice: stop now; open candidates are carried
+on by the next run, which reads their recorded calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from agents.chat import Chat
+from agents.endpoint import Endpoint
+from filters import catalogue
+from filters.gate import Gate, Stage, Subject
+from filters.memory import Remembering, restore
+from graphs import candidate, leaf
+from graphs.admission import Admission
+from graphs.prepare import Prepared
+from graphs.slots import Slots
+from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, LeafmillError, OtherRecipeError
+from leafmill.ledger import CALLS, Ledger
+from leafmill.recipe import Recipe
+from leafmill.runfolder import RunFolder
+from taxonomy import Leaf
+
+Say = Callable[[str], None]
+ENOUGH = 20
+"""candidates that must have ended before a share of errors means anything"""
+
+
+@dataclass
+class Run:
+    """An open run. Counters of the jobs are live; everything durable is in the ledger."""
+
+    prepared: Prepared
+    folder: RunFolder
+    ledger: Ledger
+    chat: Chat
+    jobs: list[leaf.LeafJob]
+    slots: Slots
+    stopping: asyncio.Event
+    spent_before: int
+    """tokens that earlier runs in this folder paid for"""
+    began: float = field(default_factory=time.monotonic)
+    failure: str = ""
+    interrupted: bool = False
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, prepared: Prepared, folder: RunFolder, say: Say = print) -> AsyncIterator[Run]:
+        """Get ready to run: everything that can fail before the first call fails here, with its own error."""
+        recipe = prepared.recipe
+        async with AsyncExitStack() as stack:
+            stack.enter_context(folder.claimed(recipe, _prompts(prepared)))
+            ledger = stack.enter_context(Ledger(folder.ledger))
+            await _check_identity(ledger, recipe, folder)
+            endpoints = await _open_endpoints(recipe, stack, say)
+            chat = Chat(ledger, prepared.roles, endpoints, recipe.roles, recipe.seed)
+            resources = await _open_resources(recipe, folder, stack, say)
+            run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), _tokens(ledger))
+            await run._assemble(resources)
+            yield run
+
+    async def go(self) -> None:
+        """Run all leaves to their outcome. Raises the first EndpointError or RunFolderError; what was recorded stays."""
+        graph = leaf.build()
+        with self._signals():
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for job in self.jobs:
+                        group.create_task(graph.ainvoke({}, {"recursion_limit": 10_000}, context=job), name=job.leaf.path)
+            except BaseExceptionGroup as faults:
+                raise _first(faults) from faults
+
+    def stop(self) -> None:
+        """Begin nothing new; what is under way ends."""
+        self.stopping.set()
+        self.slots.look()
+
+    @property
+    def tokens(self) -> int:
+        return self.spent_before + self.chat.tokens
+
+    @property
+    def exit_code(self) -> int:
+        if self.failure:
+            return EXIT_ERRORS
+        if self.interrupted:
+            return EXIT_INTERRUPTED
+        return 0 if all(job.outcome and job.outcome.state == "met" for job in self.jobs) else EXIT_UNMET
+
+    def spent(self) -> str | None:
+        """Why nothing more may be spent, or None."""
+        limits = self.prepared.recipe.limits
+        if limits.tokens is not None and self.tokens >= limits.tokens:
+            return f"{self.tokens} tokens used of {limits.tokens} (limits.tokens)"
+        minutes = (time.monotonic() - self.began) / 60
+        if limits.minutes is not None and minutes >= limits.minutes:
+            return f"{limits.minutes:g} minutes are over (limits.minutes)"
+        return None
+
+    def _watch_errors(self) -> None:
+        """Stop when too large a share of the candidates ends in errors: something is wrong that waiting will not mend."""
+        codes = sum((job.codes for job in self.jobs), Counter())
+        states = sum((job.new for job in self.jobs), Counter())
+        ended, limit = states.total(), self.prepared.recipe.limits.error_share
+        if ended >= ENOUGH and states["errored"] > limit * ended and not self.failure:
+            seen = ", ".join(f"{n} {code}" for code, n in codes.most_common(5))
+            self.failure = f"{states['errored']} of {ended} candidates ended in errors, more than limits.error_share = {limit:g}: {seen}"
+            self.stop()
+
+    async def _assemble(self, resources: Mapping[str, Mapping[str, Any]]) -> None:
+        """The gates of every leaf, with what they remember of earlier runs, and the job of every leaf."""
+        recipe, roles = self.prepared.recipe, self.prepared.roles
+        gates = {one.path: _gates(recipe, one, resources) for one in self.prepared.leaves}
+        accepted = [Subject(id=brief.id, row=row, brief=brief) for brief, row in self.ledger.accepted()]
+        for gate in next(iter(gates.values())).get("admit", []):  # leaves share what their gates remember
+            if isinstance(gate, Remembering):
+                await restore(gate, accepted)
+        quotas = {path: recipe.target for path in gates}
+        doors = {path: by_stage.get("admit", []) for path, by_stage in gates.items()}
+        admission = Admission(self.ledger, doors, quotas, Counter(s.brief.leaf for s in accepted if s.brief))
+        own = {stage: roles.after(stage) for stage in ("write", "evolve", "answer")}
+        graph = candidate.build(roles.at("annotate"), own)
+        for one in self.prepared.leaves:
+            flow = recipe.flow.model_copy(update={k: v for k, v in one.settings.items() if k in type(recipe.flow).model_fields})
+            context = candidate.Context(one, self.chat, self.ledger, gates[one.path], admission, flow)
+            self.jobs.append(
+                leaf.LeafJob(
+                    leaf=one,
+                    target=recipe.target,
+                    most=recipe.candidates_per_leaf,
+                    seed=recipe.seed,
+                    languages=self.prepared.languages(one),
+                    context=context,
+                    graph=graph,
+                    admission=admission,
+                    slots=self.slots,
+                    spent=self.spent,
+                    stopping=self.stopping,
+                    ended=self._watch_errors,
+                )
+            )
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM stop gently; a second one stops now."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        names = (signal.SIGINT, signal.SIGTERM)
+
+        def interrupt() -> None:
+            if self.interrupted and task:
+                task.cancel()
+            self.interrupted = True
+            self.stop()
+
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread, or not on this platform
+            for name in names:
+                loop.add_signal_handler(name, interrupt)
+        try:
+            yield
+        finally:
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                for name in names:
+                    loop.remove_signal_handler(name)
+
+
+def _prompts(prepared: Prepared) -> Iterator[tuple[str, str]]:
+    """The role files as used: name and text."""
+    return ((Path(role.path).name, role.source) for role in prepared.roles.files)
+
+
+async def _check_identity(ledger: Ledger, recipe: Recipe, folder: RunFolder) -> None:
+    """A folder is of one recipe: what decides its briefs and scores may not change under it."""
+    before, now = ledger.meta("identity"), recipe.identity()
+    if before is None:
+        await ledger.set_meta("identity", now)
+    elif before != now:
+        changed = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in now if before.get(key) != now[key])
+        raise OtherRecipeError(f"{folder.path}: this folder belongs to another recipe ({changed}). Give this one another `name`")
+
+
+async def _open_endpoints(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[str, Endpoint]:
+    """One endpoint per alias. Embedded models are served first, each once, however many aliases name it."""
+    served: dict[str, str] = {}
+    endpoints = {}
+    for alias, model in recipe.models.items():
+        if model.embedded is not None and model.embedded not in served:
+            from agents import local  # llama.cpp is loaded only by those who use it
+
+            server = await stack.enter_async_context(local.serve(model.embedded, say=say))
+            served[model.embedded] = server.base_url
+        endpoints[alias] = Endpoint(alias, model, model.base_url or served[model.embedded or ""])
+        stack.push_async_callback(endpoints[alias].aclose)
+    return endpoints
+
+
+async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitStack, say: Say) -> dict[str, dict[str, Any]]:
+    """What gates need beyond their settings, by gate; all leaves share it. Nothing is loaded for a gate that is off."""
+    from filters.minhash import MinhashIndex
+
+    resources: dict[str, dict[str, Any]] = {"exact": {"kept": {}}, "minhash": {"index": MinhashIndex()}}
+    if recipe.gates.get("semantic") is not False:
+        from filters.embedder import open_embedder
+        from filters.semantic import SemanticIndex
+
+        embedder = open_embedder(embedder_spec(recipe))
+        await embedder.encode([])  # an endpoint's dimension is known once it has answered
+        stack.push_async_callback(embedder.aclose)
+        index = await SemanticIndex.open(folder.chroma, embedder)
+        stack.push_async_callback(index.close)
+        resources["semantic"] = {"embedder": embedder, "index": index}
+    if recipe.gates.get("ifd") is not False:
+        from agents import local
+        from filters.scorer import Scorer
+
+        settings = recipe.scorer
+        say(f"loading the scorer {settings.model} ({settings.device})")
+        path = await asyncio.to_thread(local.as_transformers, settings.model, say)
+        options = settings.model_dump(exclude={"model"})
+        scorer = await asyncio.to_thread(Scorer.load, path, **options)
+        stack.push_async_callback(scorer.aclose)
+        resources["ifd"] = {"scorer": scorer}
+    return resources
+
+
+def embedder_spec(recipe: Recipe) -> str | dict[str, Any]:
+    """The recipe's embedder as `open_embedder` takes it; a folder is looked for beside the recipe."""
+    if isinstance(recipe.embedder, str):
+        return str(recipe.path(recipe.embedder)) if recipe.path(recipe.embedder).is_dir() else recipe.embedder
+    spec = recipe.embedder.model_dump(exclude_none=True)
+    return {**spec, "api_key": recipe.embedder.api_key.get_secret_value()} if recipe.embedder.api_key else spec
+
+
+def _gates(recipe: Recipe, one: Leaf, resources: Mapping[str, Mapping[str, Any]]) -> dict[Stage, list[Gate]]:
+    """The gates of a leaf by stage, in the catalogue's order (cheap before dear), with the leaf's settings over the recipe's."""
+    by_stage: dict[Stage, list[Gate]] = {}
+    of_leaf = one.settings.get("gates", {})
+    for name in catalogue.GATES:
+        settings = of_leaf.get(name, recipe.gates.get(name, {}))
+        if settings is False:
+            continue
+        gate = catalogue.make(name, {**(recipe.gates.get(name) or {}), **settings}, **resources.get(name, {}))
+        for stage in gate.stage:
+            by_stage.setdefault(stage, []).append(gate)
+    return by_stage
+
+
+def _tokens(ledger: Ledger) -> int:
+    """All tokens that the ledger's calls have cost so far."""
+    counted = sa.select(
+        sa.func.coalesce(sa.func.sum(CALLS.c.prompt_tokens), 0) + sa.func.coalesce(sa.func.sum(CALLS.c.completion_tokens), 0)
+    )
+    return int(ledger.rows(counted.with_only_columns(counted.selected_columns[0].label("n")))[0]["n"])
+
+
+def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to show of a group: the first of ours, else the first."""
+    flat = list(_flat(faults))
+    return next((fault for fault in flat if isinstance(fault, LeafmillError)), flat[0])
+
+
+def _flat(fault: BaseException) -> Iterator[BaseException]:
+    if isinstance(fault, BaseExceptionGroup):
+        for one in fault.exceptions:
+            yield from _flat(one)
+    else:
+        yield fault

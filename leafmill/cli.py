@@ -1,0 +1,499 @@
+"""The command line. A command parses, calls one function, prints; what is heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from leafmill import errors
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from graphs.prepare import Prepared
+    from graphs.run import Run
+    from leafmill.ledger import Ledger
+    from leafmill.recipe import Recipe
+
+app = typer.Typer(
+    name="leafmill",
+    help="Grow supervised fine-tuning data, in Chinese and English, from a taxonomy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+roles_app = typer.Typer(help="The agents' prompt files.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(help="The embedded models.", no_args_is_help=True, rich_markup_mode=None)
+taxonomy_app = typer.Typer(help="What can be covered.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(roles_app, name="roles")
+app.add_typer(models_app, name="models")
+app.add_typer(taxonomy_app, name="taxonomy")
+
+RecipePath = Annotated[Path, typer.Argument(help="the recipe file")]
+RunName = Annotated[str | None, typer.Argument(help="a run's folder, or its name under runs/; default: the one used last")]
+Runs = Annotated[Path, typer.Option("--runs", help="the folder of all runs")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+Leaf = Annotated[str, typer.Option("--leaf", help="a leaf's path")]
+RECIPE, RUNS = Path("recipe.yaml"), Path("runs")
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="where the recipe shall be")]) -> None:
+    """Write a commented recipe and a .env.example. Example: leafmill init my-data"""
+    from leafmill import scaffold
+
+    for path in scaffold.init(folder):
+        _console().print(f"wrote {path}", highlight=False)
+
+
+@app.command()
+def doctor(recipe: RecipePath = RECIPE, json: Json = False) -> None:
+    """Check endpoint, key, model, structured output, embedder, scorer, GPU, disk. Example: leafmill doctor recipe.yaml"""
+    from dataclasses import asdict
+
+    from leafmill import doctor as doctor_
+    from leafmill import screens
+
+    async def look() -> list[doctor_.Finding]:
+        found = []
+        async for finding in doctor_.examine(recipe):
+            found.append(finding)
+            if not json:
+                mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[finding.mark]
+                _console().print(f"{mark}  {finding.what}: {finding.found}", highlight=False, markup=False)
+                if finding.todo:
+                    _console().print(f"      -> {finding.todo}", highlight=False, markup=False)
+        return found
+
+    found = asyncio.run(look())
+    if json:
+        screens.as_json([asdict(finding) for finding in found], _console())
+    if any(finding.mark == "fail" for finding in found):
+        raise typer.Exit(2)
+
+
+@app.command()
+def run(
+    recipe: RecipePath = RECIPE,
+    leaf: Annotated[list[str] | None, typer.Option("--leaf", help="only leaves that fit this glob; may be given again")] = None,
+    target: Annotated[int | None, typer.Option(help="accepted rows per leaf, instead of the recipe's")] = None,
+    name: Annotated[str | None, typer.Option(help="the run's name, instead of the recipe's")] = None,
+    scripted: Annotated[bool, typer.Option("--scripted", help="a dry run: every model is the scripted server, nothing is paid")] = False,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Run a recipe, or go on with it. Example: leafmill run recipe.yaml --leaf 'programming/*' --target 5
+
+    Exit code 0: every leaf met its quota; 3: a leaf did not (the report says why); 4: too many errors; 130: interrupted.
+    """
+    from leafmill import screens
+
+    run_, report_ = asyncio.run(_run(_read_recipe(recipe, leaves=leaf, target=target, name=name), runs, scripted, _console(stderr=json)))
+    if json:
+        screens.as_json({"run": str(run_.folder.path), "exit_code": run_.exit_code, **report_.model_dump()}, _console())
+    else:
+        screens.report(report_, _console())
+        _say_what_next(run_, recipe)
+    raise typer.Exit(run_.exit_code)
+
+
+@app.command()
+def preview(
+    recipe: RecipePath = RECIPE,
+    leaf: Annotated[str | None, typer.Option("--leaf", help="the leaf; default: the recipe's first")] = None,
+    scripted: Annotated[bool, typer.Option("--scripted", help="use the scripted server instead of the models")] = False,
+    json: Json = False,
+) -> None:
+    """Carry one candidate through the whole graph and print its trace.
+
+    Example: leafmill preview --leaf programming/debugging/locate-error
+    """
+    import tempfile
+
+    from leafmill import screens
+
+    wanted = _read_recipe(recipe, leaves=[leaf] if leaf else None, target=1, limits={"candidates_per_leaf": 1}, in_flight=1)
+    with tempfile.TemporaryDirectory(prefix="leafmill-preview-") as folder:
+        found = asyncio.run(_preview(wanted, Path(folder), scripted, _console(stderr=json)))
+    screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console())
+
+
+@app.command()
+def report(run: RunName = None, runs: Runs = RUNS, json: Json = False) -> None:
+    """Show per leaf: asked, accepted, rejected by reason, errors, tokens. Example: leafmill report my-data"""
+    from leafmill import report as report_
+    from leafmill import screens
+
+    with _ledger(run, runs) as ledger:
+        found = report_.read(ledger)
+    screens.as_json(found.model_dump(), _console()) if json else screens.report(found, _console())
+
+
+@app.command()
+def candidates(
+    run: RunName = None,
+    leaf: Annotated[str, typer.Option("--leaf", help="a glob over leaf paths")] = "*",
+    state: Annotated[str, typer.Option(help="accepted, rejected, errored, waiting or open")] = "",
+    code: Annotated[str, typer.Option(help="a reason's code, such as minhash.duplicate")] = "",
+    limit: Annotated[int, typer.Option(help="how many at most")] = 50,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """List candidates with their end and its reason. Example: leafmill candidates --state rejected --code minhash.duplicate"""
+    from leafmill import screens, trace
+
+    with _ledger(run, runs) as ledger:
+        found = trace.listing(ledger, leaf=leaf, state=state, code=code, limit=limit)
+    screens.as_json(found, _console()) if json else screens.table(found, _console())
+
+
+@app.command(name="trace")
+def trace_(
+    candidate: Annotated[str, typer.Argument(help="a candidate's id (or its beginning), or leaf#number")],
+    run: Annotated[str | None, typer.Option("--run", help="the run; default: the one used last")] = None,
+    prompts: Annotated[bool, typer.Option(help="show the rendered prompts")] = True,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Show one candidate's life: prompts, replies, votes, verdicts, tokens, time. Example: leafmill trace 3f9a"""
+    from leafmill import screens, trace
+
+    with _ledger(run, runs) as ledger:
+        found = trace.read(ledger, candidate)
+    screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console(), prompts=prompts)
+
+
+@app.command()
+def rows(
+    run: RunName = None,
+    number: Annotated[int, typer.Option("-n", help="how many")] = 5,
+    leaf: Annotated[str, typer.Option("--leaf", help="a glob over leaf paths")] = "*",
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Show some accepted rows, spread over the leaves. Example: leafmill rows my-data -n 3"""
+    from leafmill import screens, trace
+
+    with _ledger(run, runs) as ledger:
+        found = trace.sample(ledger, number, leaf)
+    if json:
+        screens.as_json(found, _console())
+    else:
+        for row in found:
+            screens.row_panel(row["row"], _console(), f"{row['leaf']}  {row['id']}")
+
+
+@app.command()
+def export(
+    run: RunName = None,
+    format: Annotated[str, typer.Option("--format", help="alpaca or messages")] = "messages",
+    out: Annotated[Path | None, typer.Option(help="the file; default: export/<format>.jsonl in the run's folder")] = None,
+    lineage: Annotated[bool, typer.Option(help="with each row's lineage")] = True,
+    reasoning: Annotated[bool, typer.Option(help="put a reasoning model's thoughts before the answer, in <think> tags")] = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Write the accepted rows as JSONL. Example: leafmill export my-data --format alpaca --out data.jsonl"""
+    from leafmill import export as export_
+    from leafmill.runfolder import RunFolder
+
+    if format not in export_.FORMATS:
+        raise errors.InputError(errors.unknown("format", format, export_.FORMATS))
+    folder = RunFolder.find(run, runs)
+    path = out or folder.export / f"{format}.jsonl"
+    with _ledger(run, runs) as ledger:
+        count = export_.write(ledger, path, format, lineage=lineage, reasoning=reasoning)
+    _console().print(f"wrote {count} rows to {path}", highlight=False, markup=False)
+
+
+@app.command()
+def gates(json: Json = False) -> None:
+    """List the gates with their stage, rule and settings. Example: leafmill gates"""
+    from filters import catalogue
+    from leafmill import screens
+
+    found = [
+        {"gate": gate.name, "stage": ", ".join(gate.stage), "rule": gate.says, "settings": gate.settings} for gate in catalogue.describe()
+    ]
+    if not json:
+        found = [{**row, "settings": ", ".join(f"{k}={v}" for k, v in row["settings"].items())} for row in found]  # type: ignore[attr-defined]
+    screens.as_json(found, _console()) if json else screens.table(found, _console())
+
+
+@app.command()
+def demo(runs: Runs = RUNS) -> None:
+    """Run the main job on an embedded model: no key, no GPU, no hub. Example: leafmill demo"""
+    from agents import weights
+    from leafmill import export as export_
+    from leafmill import screens, trace
+
+    console = _console()
+    say = _sayer(console)
+    model = weights.get_first(["qwen2.5-coder-0.5b", "smollm2-135m"], say).name
+    if model != "qwen2.5-coder-0.5b":
+        say(f"qwen2.5-coder-0.5b cannot be had here: going on with {model}, which writes weak English and no Chinese")
+    path = Path(__file__).with_name("demo.yaml")
+    embedded = {"generator": {"embedded": model}, "judge": {"embedded": model}}
+    recipe = _read_recipe(path, models=embedded, scorer={"model": model}, **({} if "qwen" in model else {"languages": ["en"]}))
+    run_, report_ = asyncio.run(_run(recipe, runs, False, console))
+    screens.report(report_, console)
+    with _ledger(str(run_.folder.path), runs) as ledger:
+        for row in trace.sample(ledger, 4, "*"):
+            screens.row_panel(row["row"], console, f"{row['leaf']}  {row['id']}")
+        for format_ in export_.FORMATS:
+            export_.write(ledger, run_.folder.export / f"{format_}.jsonl", format_)
+    _say_what_next(run_, path)
+    raise typer.Exit(run_.exit_code)
+
+
+@app.command()
+def scripted(
+    port: Annotated[int, typer.Option(help="0: any free one")] = 0,
+    seed: Annotated[int, typer.Option(help="equal seed, equal replies")] = 0,
+    latency: Annotated[float, typer.Option(help="seconds before each reply")] = 0.0,
+) -> None:
+    """Serve a scripted model on loopback until Ctrl-C, to try a pipeline without one. Example: leafmill scripted --port 8123"""
+    from agents.scripted import serve_forever
+
+    asyncio.run(serve_forever(port, seed, latency))
+
+
+@roles_app.command("list")
+def roles_list(
+    prompts: Annotated[Path | None, typer.Option(help="a folder of your own role files")] = None,
+    json: Json = False,
+) -> None:
+    """List the role files: name, variant, stage, language, model, what for. Example: leafmill roles list --prompts my-prompts"""
+    from leafmill import screens
+
+    found = [
+        {
+            "role": role.name,
+            "variant": role.variant,
+            "stage": role.head.stage or f"after {role.head.after}",
+            "language": " ".join(role.head.language),
+            "model": role.model,
+            "says": role.head.says,
+            "prompt": role.hash,
+        }
+        for role in _roles(prompts).files
+    ]
+    screens.as_json(found, _console()) if json else screens.table(found, _console())
+
+
+@roles_app.command("check")
+def roles_check(prompts: Annotated[Path | None, typer.Option(help="a folder of your own role files")] = None) -> None:
+    """Check every role file: head, contract, variables, Jinja. Example: leafmill roles check --prompts my-prompts"""
+    found = _roles(prompts)
+    _console().print(f"{len(found.files)} role files of {len(found.names)} roles are sound", highlight=False)
+
+
+@roles_app.command("new")
+def roles_new(
+    name: Annotated[str, typer.Argument(help="the role's name, such as annotator-safety")],
+    prompts: Annotated[Path, typer.Option(help="the folder for it")] = Path("my-prompts"),
+) -> None:
+    """Write a role file to begin with. Example: leafmill roles new annotator-safety"""
+    from leafmill import scaffold
+
+    _console().print(f"wrote {scaffold.role(prompts, name)}; name the folder in the recipe: `prompts: {prompts}`", highlight=False)
+
+
+@roles_app.command("try")
+def roles_try(
+    name: Annotated[str, typer.Argument(help="the role")],
+    leaf: Leaf,
+    recipe: RecipePath = RECIPE,
+    scripted: Annotated[bool, typer.Option("--scripted", help="use the scripted server instead of the model")] = False,
+    json: Json = False,
+) -> None:
+    """Run one candidate and print what a role saw and said in it.
+
+    Example: leafmill roles try critic --leaf programming/debugging/locate-error
+    """
+    import tempfile
+
+    from leafmill import screens
+
+    wanted = _read_recipe(recipe, leaves=[leaf], target=1, limits={"candidates_per_leaf": 1}, in_flight=1)
+    with tempfile.TemporaryDirectory(prefix="leafmill-try-") as folder:
+        found = asyncio.run(_preview(wanted, Path(folder), scripted, _console(stderr=json), role=name))
+    screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console())
+
+
+@models_app.command("list")
+def models_list(json: Json = False) -> None:
+    """List the known embedded models: size, languages, licence, whether cached. Example: leafmill models list"""
+    from agents import weights
+    from leafmill import screens
+
+    screens.as_json(weights.listing(), _console()) if json else screens.table(weights.listing(), _console())
+
+
+@models_app.command("get")
+def models_get(name: Annotated[str, typer.Argument(help="a name of `leafmill models list`")]) -> None:
+    """Fetch a model into the cache and check it. Example: leafmill models get qwen2.5-coder-0.5b"""
+    from agents import weights
+
+    _console().print(str(weights.get(name, _sayer(_console()))), highlight=False, markup=False, soft_wrap=True)
+
+
+@taxonomy_app.command("show")
+def taxonomy_show(
+    name: Annotated[str, typer.Argument(help="a built-in name, or the path of a YAML file")],
+    language: Annotated[str, typer.Option(help="en or zh: the language of the titles")] = "en",
+    json: Json = False,
+) -> None:
+    """Show a taxonomy: leaves, titles, axes. Example: leafmill taxonomy show programming"""
+    from leafmill import screens
+    from taxonomy import load
+
+    if language not in ("en", "zh"):
+        raise errors.InputError(errors.unknown("language", language, ("en", "zh")))
+    found = load(name)
+    if json:
+        screens.as_json([leaf.model_dump() for leaf in found.leaves()], _console())
+        return
+    lines = [
+        {
+            "leaf": leaf.path,
+            "title": leaf.title_in(language),  # type: ignore[arg-type]
+            "languages": " ".join(leaf.languages),
+            "axes": ", ".join(f"{axis.name} ({len(axis.values)})" for axis in leaf.axes),
+            "seeds": len(leaf.seeds),
+        }
+        for leaf in found.leaves()
+    ]
+    screens.table(lines, _console())
+
+
+@taxonomy_app.command("check")
+def taxonomy_check(name: Annotated[str, typer.Argument(help="a built-in name, or the path of a YAML file")]) -> None:
+    """Check a taxonomy; its seeds too. Example: leafmill taxonomy check my-taxonomy.yaml"""
+    from taxonomy import clean, load
+
+    found = load(name)
+    seeds = {seed.model_dump_json(): seed for leaf in found.leaves() for seed in leaf.seeds}
+    for dropped in clean(seeds.values()).dropped:
+        typer.echo(f"seed {dropped.seed.instruction[:60]!r}: {dropped.code}: {dropped.evidence}")
+    _console().print(f"{found.path}: {len(found.leaves())} leaves, {len(seeds)} seeds", highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """The entry point: an error of ours is one line on stderr and its own exit code."""
+    try:
+        _check_rooms()
+        app()
+    except errors.LeafmillError as fault:
+        typer.echo(f"error: {fault}", err=True)
+        sys.exit(fault.exit_code)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        typer.echo("stopped; `leafmill run` with the same recipe goes on", err=True)
+        sys.exit(errors.EXIT_INTERRUPTED)
+
+
+# -- what the commands share -------------------------------------------------------------------------------------------
+
+
+def _check_rooms() -> None:
+    """Leafmill's folders are imported by short names; another installed package must not stand before them."""
+    import importlib.util
+
+    root = Path(__file__).parent.parent
+    for name in ("agents", "filters", "graphs", "taxonomy"):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None or Path(spec.origin).parent != root / name:
+            place = spec.origin if spec else "nowhere"
+            raise errors.LeafmillError(f"the package {name!r} is found at {place}, not in {root}: use an environment of Leafmill's own")
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=130)
+
+
+def _sayer(console: Console) -> Any:
+    return lambda line: console.print(line, highlight=False, markup=False, style="dim", soft_wrap=True)
+
+
+def _read_recipe(path: Path, **overrides: Any) -> Recipe:
+    from leafmill.recipe import Recipe
+
+    return Recipe.read(path, **overrides)
+
+
+def _roles(prompts: Path | None) -> Any:
+    from agents.role import BUILT_IN, Roles
+
+    return Roles.load(BUILT_IN, *([prompts] if prompts else []))
+
+
+@contextmanager
+def _ledger(run: str | None, runs: Path) -> Iterator[Ledger]:
+    from leafmill.ledger import Ledger
+    from leafmill.runfolder import RunFolder
+
+    with Ledger(RunFolder.find(run, runs).ledger, read_only=True) as ledger:
+        yield ledger
+
+
+async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console) -> Any:
+    """Run a recipe under the live screen; the run (closed) and its report."""
+    from graphs.run import Run
+    from leafmill import report as report_
+    from leafmill import screens
+    from leafmill.runfolder import RunFolder
+
+    async with _models(recipe, scripted) as prepared, Run.open(prepared, RunFolder(runs / recipe.name), _sayer(console)) as run_:
+        async with screens.Progress(run_, console):
+            await run_.go()
+        return run_, report_.read(run_.ledger)
+
+
+async def _preview(recipe: Recipe, folder: Path, scripted: bool, console: Console, role: str | None = None) -> Any:
+    """Carry one candidate through its graph; its trace, or only the calls of one role."""
+    from graphs.run import Run
+    from leafmill import trace
+    from leafmill.runfolder import RunFolder
+
+    async with _models(recipe, scripted) as prepared:
+        if role is not None and role not in prepared.roles.names:
+            raise errors.RoleFileError(errors.unknown("role", role, prepared.roles.names))
+        async with Run.open(prepared, RunFolder(folder / "run"), _sayer(console)) as run_:
+            await run_.go()
+            found = trace.read(run_.ledger, f"{prepared.leaves[0].path}#0")
+    if role is not None:
+        found.events = [event for event in found.events if event["kind"] == "call" and event["role"] == role]
+    return found
+
+
+@asynccontextmanager
+async def _models(recipe: Recipe, scripted: bool) -> AsyncIterator[Prepared]:
+    """The recipe, checked; with `scripted`, every model of it replaced by the scripted server."""
+    from graphs.prepare import prepare
+
+    if not scripted:
+        yield prepare(recipe)
+        return
+    from agents.scripted import ScriptedServer
+
+    async with ScriptedServer(seed=recipe.seed) as server:
+        yield prepare(recipe.at(server.base_url))
+
+
+def _say_what_next(run_: Run, recipe: Path) -> None:
+    """Where the files are, and what to do now."""
+    folder, say = run_.folder.path, _sayer(_console())
+    if run_.failure:
+        typer.echo(f"error: {run_.failure}", err=True)
+    if run_.exit_code:
+        say(f"\nto go on: leafmill run {recipe} (what was recorded is not asked again)")
+    say(f"\nthe run is in {folder}/ (ledger.db, recipe.yaml, prompts/, chroma/, export/)")
+    say(f"look at it: leafmill rows {folder.name} | candidates {folder.name} --state rejected | trace <id> | export {folder.name}")

@@ -1,0 +1,129 @@
+"""`leafmill doctor`: is everything there that a run needs, and what to do about each thing that is not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from leafmill.errors import LeafmillError
+from leafmill.recipe import Model, Recipe
+
+Mark = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: how it is, and what to do if it is not well."""
+
+    what: str
+    mark: Mark
+    found: str
+    todo: str = ""
+
+
+async def examine(path: Path) -> AsyncIterator[Finding]:
+    """Look at recipe, models, scorer, embedder, GPU and disk, in this order; each finding as soon as it is known."""
+    try:
+        recipe = Recipe.read(path)
+        from graphs.prepare import prepare
+
+        prepared = prepare(recipe)
+    except LeafmillError as fault:
+        yield Finding("recipe", "fail", str(fault), "mend the recipe; the line says where")
+        return
+    yield Finding("recipe", "ok", f"{len(prepared.leaves)} leaves, {len(prepared.roles.names)} roles, {recipe.target} rows wanted per leaf")
+    for alias, model in recipe.models.items():
+        yield await _attempt(f"model {alias}", lambda model=model, alias=alias: _model(alias, model))  # type: ignore[misc]
+    if recipe.gates.get("semantic") is not False:
+        yield await _attempt("embedder", lambda: _embedder(recipe))
+    if recipe.gates.get("ifd") is not False:
+        yield await _attempt("scorer", lambda: _scorer(recipe))
+    yield await asyncio.to_thread(_gpu)
+    yield _disk(Path.cwd())
+
+
+async def _attempt(what: str, look: Callable[[], Awaitable[Finding]]) -> Finding:
+    try:
+        return await look()
+    except LeafmillError as fault:
+        return Finding(what, "fail", str(fault), "see the message")
+
+
+async def _model(alias: str, model: Model) -> Finding:
+    if model.embedded is not None:
+        return await asyncio.to_thread(_embedded, alias, model.embedded)
+    from agents.endpoint import Endpoint
+
+    endpoint = Endpoint(alias, model.model_copy(update={"attempts": 2}), model.base_url or "")
+    schema = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"], "additionalProperties": False}
+    asked = [{"role": "user", "content": 'Reply with {"score": 3} and nothing else.'}]
+    try:
+        done = await endpoint.complete(asked, {"max_tokens": 64, "temperature": 0.0}, ("doctor", schema), "doctor")
+    finally:
+        await endpoint.aclose()
+    tokens = "" if done.usage.total else "; it does not count tokens, so budgets in tokens will not hold"
+    found = f"{model.served_name} answers; structured output by {endpoint.format}{tokens}"
+    if endpoint.format == "text":
+        return Finding(f"model {alias}", "warn", found, "replies are asked for in words and searched for JSON: expect more unreadable ones")
+    return Finding(f"model {alias}", "warn" if tokens else "ok", found)
+
+
+def _embedded(alias: str, name: str) -> Finding:
+    try:
+        import xllamacpp  # noqa: F401
+    except ImportError:
+        return Finding(f"model {alias}", "fail", "xllamacpp is not installed", "pip install 'leafmill[local]'")
+    if _cached(name):
+        return Finding(f"model {alias}", "ok", f"{name} is in the cache")
+    return Finding(f"model {alias}", "warn", f"{name} is not in the cache yet", f"leafmill models get {name} (or let `run` fetch it)")
+
+
+def _cached(name: str) -> bool:
+    """Whether a model of the registry is in the cache; a path is as good as cached."""
+    from agents import weights
+
+    return name not in weights.KNOWN or weights.place(weights.KNOWN[name]).is_file()
+
+
+async def _embedder(recipe: Recipe) -> Finding:
+    from filters.embedder import open_embedder
+    from graphs.run import embedder_spec
+
+    embedder = await asyncio.to_thread(open_embedder, embedder_spec(recipe))
+    try:
+        await embedder.encode(["hello"])
+    finally:
+        await embedder.aclose()
+    return Finding("embedder", "ok", f"{embedder.id}, {embedder.dimension} dimensions")
+
+
+async def _scorer(recipe: Recipe) -> Finding:
+    from agents import weights
+
+    name = recipe.scorer.model
+    if name in weights.KNOWN and not _cached(name):
+        return Finding("scorer", "warn", f"{name} is not in the cache yet", f"leafmill models get {name} (or let `run` fetch it)")
+    return Finding("scorer", "ok", f"{name}, device {recipe.scorer.device}")
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("gpu", "ok", f"{torch.cuda.get_device_name(0)}: the scorer runs there, in bf16")
+    return Finding("gpu", "warn", "no CUDA device: the scorer runs on the CPU, in fp32", "fine for small runs; a GPU scores far faster")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free / 2**30
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", "fail", f"{folder} cannot be written to", "run in a folder that you may write to")
+    mark: Mark = "ok" if free > 2 else "warn"
+    return Finding(
+        "disk", mark, f"{free:.0f} GB free in {folder}", "" if free > 2 else "free some space: a ledger of 100k candidates takes about 2 GB"
+    )
