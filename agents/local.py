@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
 import json
-import math
 import os
 import re
-import struct
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agents.weights import KNOWN, ModelFile, Say, alone, cache, disk, resolve, silent, workshop
 from leafmill.errors import WeightsError, unknown
@@ -48,7 +48,7 @@ async def serve(
     """Serves the model on a free port of this machine until the block ends. Raises WeightsError.
 
     threads: one per core that this process may use, at most 8. Idle ones sleep (OMP_WAIT_POLICY=PASSIVE), so a second thread costs
-        no processor time and, on two cores, gave 1.1 to 1.4 times the tokens a second of one, alone as well as beside other work.
+        no processor time and, on two cores, gave 1.05 to 1.4 times the tokens a second of one, alone as well as beside other work.
     slots: two per core, from 2 to 8. A slot keeps the prompt it saw last and computes only what differs in the next one. Each slot
         has to see a prefix once before that helps, so more slots start slower and then generate faster.
     context: tokens per slot; 4096 unless the known model says otherwise.
@@ -58,44 +58,41 @@ async def serve(
     threads = threads or min(cores, 8)
     slots = slots or min(max(2 * cores, 2), 8)
     context = context or file.context
-    # Loading holds the interpreter's lock, so a thread would not keep the event loop going either.
-    running = [_start(file, slots, context, threads)]
+    settings: dict[str, str | int] = {"path": str(file.path), "name": file.name, "prompt_cache": PROMPT_CACHE}
+    async with _process({**settings, "slots": slots, "context": context, "threads": threads}) as address:
+        yield Server(f"{address}/v1", file.name, slots, context, threads)
+
+
+@asynccontextmanager
+async def _process(settings: dict[str, str | int]) -> AsyncIterator[str]:
+    """The address of an `agents.llama` process that runs as long as the block. Raises WeightsError when it does not start."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise WeightsError("embedded models need more packages: pip install 'leafmill[local]'")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # modules beside the script do not shadow the standard library's
+        str(Path(__file__).with_name("llama.py")),
+        json.dumps(settings),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        start_new_session=True,  # Ctrl-C is for the run, which may still want to finish what is in flight
+    )
     try:
-        yield Server(f"{running[0].listening_address}/v1", file.name, slots, context, threads)
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        answer = json.loads(line) if line else {"error": f"its process ended with code {await process.wait()}"}
+        if "error" in answer:
+            why = "damaged, of an unknown kind, or too little memory"
+            raise WeightsError(f"{settings['path']}: llama.cpp does not load it ({why}): {answer['error']}")
+        yield answer["address"]
     finally:
-        running.clear()  # the last reference: the server stops, frees its memory and closes its port before this returns
-
-
-def _start(file: ModelFile, slots: int, context: int, threads: int) -> Any:
-    # Read when OpenMP loads. Without it, threads that wait burn their core, and on a busy machine nothing gets done.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise WeightsError("embedded models need more packages: pip install 'leafmill[local]'") from error
-    params = xllamacpp.CommonParams()
-    params.model.path = str(file.path)
-    params.model_alias = {file.name}
-    params.port = 0
-    params.n_parallel = slots
-    params.n_ctx = slots * context
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.cache_ram_mib = PROMPT_CACHE
-    params.fit_params = False  # it would cut the context to fit; what was asked for is given, or fails
-    params.warmup = False
-    params.ui = False
-    params.offline = True
-    params.verbosity = -1
-    try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise WeightsError(f"{file.path}: llama.cpp does not load it (damaged, of an unknown kind, or too little memory)") from error
+        with suppress(ProcessLookupError):
+            process.kill()  # nothing in it is worth waiting for
+        await process.wait()
 
 
 # -- scoring
-
-UNPACKED = ("llama", "qwen2", "qwen3")
-"""Architectures whose tensors differ from those of transformers in name and in the order of rows only."""
 
 
 def as_transformers(model: str, say: Say = silent) -> Path:
@@ -113,10 +110,8 @@ def as_transformers(model: str, say: Say = silent) -> Path:
         if not folder.is_dir():
             say(f"{file.name}: unpacking the weights for scoring, once")
             with workshop(folder) as room:
-                unpacked = room / "unpacked"
-                unpacked.mkdir()
-                _unpack(file.path, unpacked)
-                unpacked.rename(folder)
+                _unpack(file.path, room / "unpacked")
+                (room / "unpacked").rename(folder)
     return folder
 
 
@@ -129,70 +124,25 @@ def _folder_name(file: ModelFile) -> str:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Tensor by tensor, rows by rows, so that memory holds a few MB of weights at a time, whatever their size."""
-    try:
-        import gguf
-        import torch
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging
-    except ImportError as error:
-        raise WeightsError(f"{error.name} is missing: pip install 'leafmill[local]'") from error
-    reader = gguf.GGUFReader(path)
-    kind = reader.fields["general.architecture"].contents()
-    if kind not in UNPACKED:
-        raise WeightsError(f"{path}: expected one of {', '.join(UNPACKED)}, got {kind}; give its folder of transformers for scoring")
+    """Write a GGUF's tokenizer and weights as a transformers folder, in bf16. Needs about 6 bytes of memory per parameter."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
     before = logging.get_verbosity()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
-        config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
+        # The weights are plain bf16 by now; what still says "quantised" would make saving refuse.
+        model.hf_quantizer = None
+        del model.config.quantization_config
+        for mark in ("is_quantized", "quantization_method"):
+            model.__dict__.pop(mark, None)
+        model.save_pretrained(folder)
+    except (ValueError, NotImplementedError, ImportError) as fault:
+        raise WeightsError(f"{path}: transformers cannot unpack it: {fault}; give a folder of transformers for scoring") from fault
     finally:
         logging.set_verbosity(before)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    config.dtype = "bfloat16"
-    config.architectures = [type(model).__name__]
-    config.save_pretrained(folder)
-
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-    to_gguf = gguf.get_tensor_name_map(gguf.MODEL_ARCH[kind.upper()], config.num_hidden_layers)
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    if config.tie_word_embeddings:
-        shapes.pop("lm_head.weight", None)  # it is the embedding
-    sources = {name: to_gguf.get_name(name, try_suffixes=(".weight", ".bias")) for name in shapes}
-    if lacking := [name for name, source in sources.items() if source not in tensors]:
-        raise WeightsError(f"{path}: no tensor for {', '.join(lacking[:3])} ({len(lacking)} in all)")
-
-    with (folder / "model.safetensors").open("wb") as out:
-        out.write(_header(shapes))
-        for name, source in sources.items():
-            tensor = tensors[source]
-            rows = tensor.data.reshape(-1, tensor.data.shape[-1])
-            if kind == "llama" and re.search(r"\b[qk]_proj\.weight$", name):
-                heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
-                rows = rows[_unrotated(len(rows), heads)]
-            step = max(1, (1 << 22) // rows.shape[1])
-            for start in range(0, len(rows), step):
-                values = torch.from_numpy(gguf.dequantize(rows[start : start + step], tensor.tensor_type).copy())
-                out.write(values.to(torch.bfloat16).view(torch.int16).numpy().data)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _unrotated(rows: int, heads: int) -> Any:
-    """llama.cpp keeps the two halves of a head's rotary pairs side by side; transformers keeps one half after the other."""
-    import numpy
-
-    return numpy.arange(rows).reshape(heads, rows // heads // 2, 2).swapaxes(1, 2).reshape(-1)
-
-
-def _header(shapes: dict[str, tuple[int, ...]]) -> bytes:
-    """The start of a safetensors file: its length, then where each tensor lies in what follows."""
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, shape in shapes.items():
-        start, end = end, end + 2 * math.prod(shape)
-        entries[name] = {"dtype": "BF16", "shape": shape, "data_offsets": (start, end)}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
+        logging.enable_progress_bar()

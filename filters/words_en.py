@@ -88,7 +88,7 @@ MARKERS = (
     r"<(?:start|end)_of_turn>",
     r"(?m)^#{2,4} ?(?:instruction|response|input|output|human|assistant|user|system) ?:?\s*$",
     r"(?m)^#{2,4} ?(?:instruction|response|human|assistant) ?:",
-    r"</?(?:think|thinking|rewritten_prompt|instruction|response|assistant|user_query)>",
+    r"</?(?:think|thinking|rewritten_prompt|instruction|response|answer|feedback|scenario|assistant|user_query)>",
 )
 """what chat templates and prompt frames are made of"""
 

@@ -15,7 +15,7 @@ it `waiting` for a person, a gate that refuses ends it `rejected`: always with t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol, TypedDict
 
@@ -294,7 +294,7 @@ def _node(name: str, work: Work) -> Node:
 
 async def _judged(stage: Stage, state: State, context: Context, step: Step) -> Verdict | None:
     """Ask the gates of a stage in order; the first verdict that is not `accept`, or None."""
-    subject = _subject(state)
+    subject = replace(_subject(state), facts={"stage": stage})
     for gate in context.gates.get(stage, ()):
         verdict = await judge(gate, subject)
         context.ledger.note_verdict(step, verdict)

@@ -98,7 +98,8 @@ class LeafJob:
 
     @property
     def progress(self) -> float:
-        return self.accepted / self.target
+        """How near the leaf is to its quota, were all under way accepted."""
+        return (self.accepted + self.under_way) / self.target
 
     @property
     def is_over(self) -> bool:

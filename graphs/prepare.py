@@ -24,7 +24,12 @@ class Prepared:
     roles: Roles
 
     def languages(self, leaf: Leaf) -> tuple[Language, ...]:
-        return tuple(language for language in leaf.languages if language in self.recipe.languages)
+        return languages_of(self.recipe, leaf)
+
+
+def languages_of(recipe: Recipe, leaf: Leaf) -> tuple[Language, ...]:
+    """The languages of a leaf that the recipe wants."""
+    return tuple(language for language in leaf.languages if language in recipe.languages_of(leaf.path))
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -43,6 +48,7 @@ def prepare(recipe: Recipe) -> Prepared:
 
 
 def find_taxonomies(recipe: Recipe) -> list[Taxonomy]:
+    """The recipe's taxonomies: a file beside the recipe, or a built-in one."""
     found = []
     for i, name in enumerate(recipe.taxonomies):
         beside = recipe.path(name)
@@ -52,6 +58,11 @@ def find_taxonomies(recipe: Recipe) -> list[Taxonomy]:
             if fault.place is None:
                 raise recipe.fail(str(fault), ("taxonomies", i)) from None
             raise
+    if isinstance(recipe.languages, dict):
+        names = [taxonomy.name for taxonomy in found]
+        for name in recipe.languages:
+            if name not in names:
+                raise recipe.fail(unknown("taxonomy of this recipe", name, names), ("languages", name))
     return found
 
 
@@ -62,7 +73,7 @@ def find_leaves(recipe: Recipe) -> tuple[Leaf, ...]:
         if not any(fnmatchcase(leaf.path, glob) for leaf in everything):
             raise recipe.fail(unknown("leaf", glob, (leaf.path for leaf in everything)), ("leaves", i))
     wanted = [leaf for leaf in everything if any(fnmatchcase(leaf.path, glob) for glob in recipe.leaves)]
-    speaking = tuple(leaf for leaf in wanted if set(leaf.languages) & set(recipe.languages))
+    speaking = tuple(leaf for leaf in wanted if languages_of(recipe, leaf))
     if not speaking:
         raise recipe.fail(f"none of the {len(wanted)} leaves is in the languages {recipe.languages}", ("languages",))
     return speaking
@@ -122,7 +133,7 @@ def _check_kin(recipe: Recipe, roles: Roles) -> None:
 
 def _check_stages(recipe: Recipe, leaves: Iterable[Leaf], roles: Roles) -> None:
     needed = ["write", "answer", "annotate", "criticise", *(["evolve"] if recipe.flow.evolve_rounds else [])]
-    for language in sorted({language for leaf in leaves for language in leaf.languages if language in recipe.languages}):
+    for language in sorted({language for leaf in leaves for language in languages_of(recipe, leaf)}):
         for stage in needed:
             if not any(roles.speaks(name, language) for name in roles.at(stage)):
                 raise RecipeError(f"no role of stage {stage!r} speaks {language!r}: {', '.join(roles.at(stage)) or 'none at all'}")

@@ -11,7 +11,7 @@ class Waiting(Protocol):
 
     @property
     def progress(self) -> float:
-        """accepted / wanted, from 0 to 1: the lowest is served first"""
+        """how near its quota the leaf is: the lowest is served first"""
 
     @property
     def is_over(self) -> bool:

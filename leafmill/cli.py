@@ -234,12 +234,16 @@ def demo(runs: Runs = RUNS) -> None:
 
     console = _console()
     say = _sayer(console)
-    model = weights.get_first(["qwen2.5-coder-0.5b", "smollm2-135m"], say).name
-    if model != "qwen2.5-coder-0.5b":
-        say(f"qwen2.5-coder-0.5b cannot be had here: going on with {model}, which writes weak English and no Chinese")
+    wanted = "qwen2.5-coder-0.5b"
+    model = weights.get_first([wanted, "smollm2-135m"], say).name
+    instead: dict[str, Any] = {}
+    if model != wanted:
+        say(f"{wanted} cannot be had here: going on with {model}, which writes weak English and no Chinese")
+        embedded = {"embedded": model}
+        leaves = ["programming/debugging/locate-error"]
+        instead = {"models": {"generator": embedded, "judge": embedded}, "scorer": {"model": model}, "leaves": leaves}
     path = Path(__file__).with_name("demo.yaml")
-    embedded = {"generator": {"embedded": model}, "judge": {"embedded": model}}
-    recipe = _read_recipe(path, models=embedded, scorer={"model": model}, **({} if "qwen" in model else {"languages": ["en"]}))
+    recipe = _read_recipe(path, **instead)
     run_, report_ = asyncio.run(_run(recipe, runs, False, console))
     screens.report(report_, console)
     with _ledger(str(run_.folder.path), runs) as ledger:

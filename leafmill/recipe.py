@@ -21,6 +21,7 @@ from leafmill import yamlfile
 from leafmill.errors import InputError, RecipeError
 from leafmill.records import Language
 
+BOTH: list[Language] = ["en", "zh"]
 SECRET = re.compile(r"^\$\{(\w+)\}$")
 FAMILIES = ("qwen", "llama", "gpt", "claude", "gemini", "gemma", "deepseek", "glm", "mistral", "mixtral", "phi", "smollm", "yi", "kimi",
             "minimax", "granite", "doubao", "hunyuan", "ernie", "baichuan", "internlm")  # fmt: skip
@@ -132,7 +133,8 @@ class Recipe(Part):
     seed: int = 7
     taxonomies: list[str] = Field(["programming"], min_length=1)
     leaves: list[str] = ["*"]
-    languages: list[Language] = Field(["en", "zh"], min_length=1)
+    languages: list[Language] | dict[str, list[Language]] = Field(default_factory=lambda: BOTH, min_length=1)
+    """languages to write in, as far as a leaf has them; or by taxonomy, as {programming: [en], ecommerce: [zh]}"""
     target: int = Field(10, ge=1)
     """accepted rows wanted per leaf"""
     in_flight: int = Field(16, ge=1)
@@ -182,6 +184,12 @@ class Recipe(Part):
     @property
     def candidates_per_leaf(self) -> int:
         return self.limits.candidates_per_leaf or 10 * self.target
+
+    def languages_of(self, leaf: str) -> list[Language]:
+        """The languages wanted of a leaf, by its path."""
+        if isinstance(self.languages, dict):
+            return self.languages.get(leaf.split("/")[0], BOTH)
+        return self.languages
 
     def at(self, base_url: str) -> Recipe:
         """This recipe with every model moved to one address: a dry run. Its judges are scripted too, so kinship does not matter."""
