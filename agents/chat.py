@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents.endpoint import Completion, Endpoint
 from agents.role import Role, Roles
-from leafmill.errors import CallError, ReplyError, RoleFileError
+from leafmill.errors import CallError, ReplyError, RoleFileError, TemplateError
 from leafmill.ledger import Call, Ledger, Step
 from leafmill.recipe import RoleSettings
 from leafmill.records import digest
@@ -71,15 +71,18 @@ class Chat:
         """Ask a role. Raises CallError when this call cannot be had (recorded), EndpointError when none can."""
         role = self.roles.pick(name, language, f"{self._seed}/{step.candidate}/{step.name}")
         endpoint = self.endpoint(role)
+        params = self._params(role, endpoint, step, sample)
+        made_by = (role.name, role.variant, role.hash, endpoint.alias, endpoint.model.served_name)
         try:
             messages = role.render(values)
-        except RoleFileError as fault:
-            raise CallError(str(fault)) from fault
-        params = self._params(role, endpoint, step, sample)
+        except RoleFileError as fault:  # these values do not suit the template: nothing is asked, and that is on record
+            unasked = Call("", step, *made_by, [], params, status=TemplateError.code, error=str(fault), started_at=time.time())
+            await self.ledger.record_call(unasked)
+            raise TemplateError(str(fault)) from fault
         schema = None if role.schema is None else (role.name, role.schema)
         meaning = {k: v for k, v in params.items() if k != "max_tokens"}
         key = digest(endpoint.model.served_name, messages, meaning, schema, step.candidate, step.name, sample, length=32)
-        call = Call(key, step, role.name, role.variant, role.hash, endpoint.alias, endpoint.model.served_name, messages, params)
+        call = Call(key, step, *made_by, messages, params)
         if recorded := self.ledger.recorded_call(key):
             return _read(role, recorded)
         return await self._ask_anew(role, endpoint, call, schema)
@@ -135,6 +138,8 @@ def extract(text: str) -> Any:
             return decoder.raw_decode(text, start)[0]
         except json.JSONDecodeError:
             start = text.find("{", start + 1)
+        except RecursionError:  # a model that opens brackets without end
+            raise ValueError("its JSON is nested too deeply") from None
     raise ValueError("there is no JSON object in it")
 
 

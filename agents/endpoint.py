@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from leafmill.records import Usage
 
 for _name in ("httpx", "httpx2"):  # one line per request is no news
     logging.getLogger(_name).setLevel(logging.WARNING)
+warnings.filterwarnings("ignore", "This model does not support OpenAI's structured output", UserWarning)  # the dialect is learnt here
 DIALECTS = ("json_schema", "json_object", "text")
 THINK = re.compile(r"^\s*<think>(.*?)</think>\s*", re.DOTALL)
 
@@ -136,9 +138,12 @@ class Endpoint:
     async def _speak(self, messages: Any, params: Mapping[str, Any], schema: Any, role: str, tries: int) -> Completion:
         """Send once, in the best dialect that the server is known to take; learn a worse one when it refuses."""
         while True:
+            spoken = (self.format, self.limit_key, self.send_seed)
             try:
                 return await self._send(messages, params, schema, role, tries)
             except DialectRefused as refused:
+                if spoken != (self.format, self.limit_key, self.send_seed):
+                    continue  # another call has learned since this one was sent: speak as it does before learning more
                 if refused.part == "response_format" and self.model.structured == "auto" and self.format != "text":
                     self.format = DIALECTS[DIALECTS.index(self.format) + 1]
                 elif refused.part == "max_tokens" and self.limit_key == "max_tokens":
@@ -158,11 +163,11 @@ class Endpoint:
             messages = self._with_format(messages, schema, body)
         try:
             reply = await self._chat.ainvoke(list(messages), extra_body=body, extra_headers={"x-leafmill-role": role})
+            return _completion(reply, tries)
         except openai.OpenAIError as fault:
             raise self._explain(fault) from fault
-        except (ValueError, TypeError, KeyError, LookupError) as fault:  # a 200 whose body is not a completion
+        except (ValueError, TypeError, AttributeError, LookupError) as fault:  # a 200 whose body is not a completion
             raise Transient(errors.ReplyError("undecodable_reply", f"{self}: the reply is not a chat completion: {fault}")) from fault
-        return _completion(reply, tries)
 
     def _with_format(self, messages: Any, schema: tuple[str, Mapping[str, Any]], body: dict[str, Any]) -> list[dict[str, str]]:
         name, contract = schema
@@ -176,12 +181,9 @@ class Endpoint:
 
     def _explain(self, fault: openai.OpenAIError) -> Exception:
         """What a fault of the SDK means to a run."""
-        text = _said(fault)
-        if isinstance(fault, openai.APITimeoutError) and not _unreachable(fault):
-            return Transient(errors.TimeoutCallError(f"{self}: no reply within {self.model.timeout:g} s ({fault.__cause__})"))
+        text = self._without_key(_said(fault))
         if isinstance(fault, openai.APIConnectionError):
-            cause = fault.__cause__ or fault
-            return Transient(errors.EndpointDownError(f"{self}: cannot be reached: {cause}. Is the server running, and base_url right?"))
+            return Transient(self._explain_connection(_root(fault)))
         if isinstance(fault, openai.AuthenticationError | openai.PermissionDeniedError):
             return errors.WrongKeyError(f"{self}: the server refuses the API key: {text}. Check `api_key` of models.{self.alias}")
         if isinstance(fault, openai.NotFoundError):
@@ -194,6 +196,8 @@ class Endpoint:
                 errors.ServerFaultError(f"{self}: still refused for its rate after {self.model.attempts} tries: {text}"),
                 _retry_after(fault),
             )
+        if isinstance(fault, openai.APIStatusError) and fault.status_code == 402:  # Payment Required: how some providers say it
+            return errors.QuotaError(f"{self}: the account has no quota left: {text}")
         if isinstance(fault, openai.BadRequestError | openai.UnprocessableEntityError):
             return self._explain_refusal(text)
         if isinstance(fault, openai.InternalServerError):
@@ -201,6 +205,19 @@ class Endpoint:
         if isinstance(fault, openai.APIResponseValidationError):
             return Transient(errors.ReplyError("undecodable_reply", f"{self}: the reply is not valid: {text}"))
         return errors.CallError(f"{self}: {text}")
+
+    def _explain_connection(self, cause: BaseException) -> errors.LeafmillError:
+        """The transport calls a timeout whatever happens before the first byte: what it was is the innermost cause."""
+        if isinstance(cause, TimeoutError):
+            return errors.TimeoutCallError(f"{self}: no reply within {self.model.timeout:g} s ({cause})")
+        if isinstance(cause, OSError) and not isinstance(cause, ConnectionResetError | BrokenPipeError):
+            return errors.EndpointDownError(f"{self}: cannot be reached: {cause}. Is the server running, and base_url right?")
+        return errors.ServerFaultError(f"{self}: the connection broke before the reply was there: {cause}")
+
+    def _without_key(self, text: str) -> str:
+        """Some servers repeat the key they refuse; it must not get further."""
+        key = self.model.api_key.get_secret_value() if self.model.api_key else ""
+        return text.replace(key, "***") if key else text
 
     def _explain_refusal(self, text: str) -> Exception:
         low = text.lower()
@@ -231,12 +248,17 @@ def _completion(reply: AIMessage, tries: int) -> Completion:
         text, reasoning = text[thought.end() :], reasoning or thought[1].strip()
     counted: Any = reply.usage_metadata or {}
     usage = Usage(
-        prompt=counted.get("input_tokens"),
-        completion=counted.get("output_tokens"),
-        cached=(counted.get("input_token_details") or {}).get("cache_read"),
-        reasoning=(counted.get("output_token_details") or {}).get("reasoning"),
+        prompt=_count(counted.get("input_tokens")),
+        completion=_count(counted.get("output_tokens")),
+        cached=_count((counted.get("input_token_details") or {}).get("cache_read")),
+        reasoning=_count((counted.get("output_token_details") or {}).get("reasoning")),
     )
-    return Completion(text, reasoning, str(reply.response_metadata.get("finish_reason") or ""), usage, tries)
+    return Completion(text, reasoning, _clean(str(reply.response_metadata.get("finish_reason") or "")), usage, tries)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None where the server says something else, which is no reason to lose a reply that was paid for."""
+    return int(value) if isinstance(value, int | float) and value >= 0 else None
 
 
 def _clean(text: str) -> str:
@@ -248,13 +270,11 @@ def _said(fault: openai.OpenAIError) -> str:
     """What the server said, with its own error code where it gave one, cut to a readable length."""
     code = getattr(fault, "code", None)
     text = str(getattr(fault, "message", fault))
-    return (f"{text} [{code}]" if code and str(code) not in text else text)[:600]
+    return _clean(f"{text} [{code}]" if code and str(code) not in text else text)[:600]
 
 
-def _unreachable(fault: BaseException) -> bool:
-    """Whether the socket was refused or the name is unknown: the aiohttp transport reports either as a timeout."""
-    cause = fault.__cause__
-    return cause is not None and ((isinstance(cause, OSError) and not isinstance(cause, TimeoutError)) or _unreachable(cause))
+def _root(fault: BaseException) -> BaseException:
+    return _root(fault.__cause__) if fault.__cause__ else fault
 
 
 def _retry_after(fault: openai.APIStatusError) -> float | None:

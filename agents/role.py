@@ -14,15 +14,16 @@
 
 `Roles.load` reads all files and checks everything that can be checked before a token is spent: unknown keys, a variable that the
 stage does not offer, Jinja syntax, contracts of variants that disagree, a stage without a role. Text that a model wrote reaches a
-template as `Foreign`, which prints inside tags that it cannot close, so a prompt author cannot forget the fence.
+template as `Foreign`, which prints inside tags that it cannot close, so a prompt author cannot forget the fence. Filters work on the
+text inside the fence, not on the fence.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,6 +65,13 @@ MUST_SAY: dict[str, frozenset[str]] = {
 }
 """The reply fields that the graph reads, by stage. The answer stage takes plain text, or a field `answer`."""
 
+READ_AS = {
+    "scenarios": "list[str]",
+    "score": "int",
+    **dict.fromkeys(("instruction", "input", "answer", "rationale", "reason"), "str"),
+}
+"""The types of the reply fields that the graph knows by name."""
+
 PLAYED_BY = {"plan": "planner", "write": "writer", "evolve": "evolver", "answer": "answerer", "criticise": "critic"}
 """Each stage but `annotate` is played by one role, of this name."""
 
@@ -83,6 +91,11 @@ class FieldSpec(BaseModel):
     @classmethod
     def _short_form(cls, data: Any) -> Any:
         return {"type": data} if isinstance(data, str) else data
+
+    @property
+    def absent(self) -> Any:
+        """What an optional field is when the reply leaves it out."""
+        return {"str": "", "list[str]": []}.get(self.type)
 
     def annotation(self) -> Any:
         """The field as a pydantic annotation; a text is stripped, and may be empty only when `optional`."""
@@ -136,6 +149,10 @@ class Head(BaseModel):
             raise ValueError("a role has either `stage` (one of plan, write, evolve, answer, annotate, criticise) or `after`")
         if self.after and not self.writes:
             raise ValueError("a role with `after` needs `writes`: instruction, input or answer")
+        if self.after and (self.writes == "answer") != (self.after == "answer"):
+            raise ValueError(
+                "after write or evolve a role writes instruction or input, after answer the answer: what is new must pass its gates"
+            )
         if self.writes and not self.after:
             raise ValueError("`writes` belongs to a role with `after`")
         if self.stage in PLAYED_BY and self.name != PLAYED_BY[self.stage]:
@@ -151,14 +168,19 @@ class Foreign:
     """Text that another agent wrote. However it is printed, it stands inside tags that it cannot close."""
 
     def __init__(self, text: str, label: str) -> None:
-        self.text, self.label = text, label
+        self._text, self._label = text, label  # the sandbox lets no template read a name that begins with _
 
     def __str__(self) -> str:
-        inner = re.sub(rf"<(/?)(?={re.escape(self.label)}\b)", r"<\1 ", self.text, flags=re.IGNORECASE)
-        return f"<{self.label}>\n{inner}\n</{self.label}>"
+        inner = re.sub(rf"<(/?)(?=\s*{re.escape(self._label)}\b)", r"<\1 ", self._text, flags=re.IGNORECASE)
+        return f"<{self._label}>\n{inner}\n</{self._label}>"
 
     def __bool__(self) -> bool:
-        return bool(self.text)
+        return bool(self._text)
+
+    def through(self, work: Callable[[str], Any]) -> Any:
+        """What a filter makes of the text: a text is foreign again."""
+        made = work(self._text)
+        return Foreign(str(made), self._label) if isinstance(made, str) else made
 
 
 @dataclass(frozen=True)
@@ -199,16 +221,18 @@ class Role:
         parts = [("system", self.system), ("user", self.user)]
         try:
             return [{"role": role, "content": template.render(fenced).strip()} for role, template in parts if template is not None]
-        except jinja2.TemplateError as fault:
+        except Exception as fault:  # a template is a program: whatever it raises is a fault of the role file
             raise RoleFileError(f"the template cannot be rendered: {fault}", Place(self.path)) from fault
 
 
 def read(path: Path) -> Role:
     """Read and check one role file. Raises RoleFileError with file and line."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         raise RoleFileError(f"not valid UTF-8 at byte {fault.start}", Place(str(path))) from None
+    except OSError as fault:
+        raise RoleFileError(f"cannot be read: {fault.strerror}", Place(str(path))) from None
     sections = _sections(text, path)
     source = yamlfile.parse(sections[0].text, str(path), RoleFileError, first_line=sections[0].line)
     if not isinstance(source.data, dict):
@@ -297,7 +321,7 @@ class Section:
 def _sections(text: str, path: Path) -> list[Section]:
     """Head, [system,] user: separated by lines of three dashes."""
     lines = text.splitlines()
-    if not lines or lines[0].strip() != "---":
+    if not lines or lines[0].rstrip() != "---":
         raise RoleFileError("a role file starts with a line `---`, then its YAML head", Place(str(path), 1))
     marks = [i for i, line in enumerate(lines) if line.rstrip() == "---"]
     if len(marks) not in (2, 3):
@@ -323,7 +347,7 @@ def _template(section: Section, offered: frozenset[str], path: Path) -> jinja2.T
 
 
 def _contract(name: str, fields: Mapping[str, FieldSpec]) -> type[BaseModel]:
-    parts: dict[str, Any] = {key: (spec.annotation(), ... if not spec.optional else "") for key, spec in fields.items()}
+    parts: dict[str, Any] = {key: (spec.annotation(), ... if not spec.optional else spec.absent) for key, spec in fields.items()}
     return create_model(name.replace("-", "_"), __config__=ConfigDict(extra="forbid"), **parts)
 
 
@@ -333,6 +357,14 @@ def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
     if missing:
         has = sorted(fields) or "text"
         raise source.fail(f"stage {head.stage!r} reads {sorted(missing)} from the reply; the contract has {has}", ["reply"])
+    for key, spec in head.reply.items() if head.reply != "text" else ():
+        wanted = READ_AS.get(key, spec.type)
+        if spec.type != wanted:
+            raise source.fail(f"the field {key!r} must be of type {wanted}, got {spec.type}", ["reply", key])
+        if key in MUST_SAY.get(head.stage or "", ()) and spec.optional:
+            raise source.fail(f"the field {key!r} may not be optional: stage {head.stage!r} reads it", ["reply", key])
+        if key == "score" and not (spec.min is not None and spec.min >= 1 and spec.max is not None and spec.max <= 5):
+            raise source.fail("the field 'score' must lie in 1 to 5: give it min and max", ["reply", key])
     written = head.writes or ("answer" if head.stage == "answer" else None)
     if head.reply != "text" and written and written not in fields:
         raise source.fail(f"the contract must have the field {written!r} that this role writes, got {sorted(fields)}", ["reply"])
@@ -357,6 +389,21 @@ def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
+def _inside_fence(filter_: Callable[..., Any]) -> Callable[..., Any]:
+    """A Jinja filter that works on the text inside a fence; some take the environment before the value."""
+    at = int(hasattr(filter_, "jinja_pass_arg"))
+
+    @wraps(filter_)
+    def applied(*args: Any, **named: Any) -> Any:
+        value = args[at] if len(args) > at else None
+        if not isinstance(value, Foreign):
+            return filter_(*args, **named)
+        return value.through(lambda text: filter_(*args[:at], text, *args[at + 1 :], **named))
+
+    return applied
+
+
 JINJA = ImmutableSandboxedEnvironment(
     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False, autoescape=False
 )
+JINJA.filters = {name: _inside_fence(filter_) for name, filter_ in JINJA.filters.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -46,12 +47,7 @@ def make(name: str, settings: Mapping[str, Any] | None = None, **resources: Any)
 
     Raises RecipeError for an unknown gate or setting (with the nearest match), a value of the wrong type, or one out of range.
     """
-    values = check(name, settings or {})
-    try:
-        made: Gate = GATES[name](**values, **resources)
-    except (ValueError, InputError) as fault:
-        raise RecipeError(f"gate {name!r}: {fault}") from fault
-    return made
+    return _made(name, check(name, settings or {}), resources)
 
 
 def check(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +59,19 @@ def check(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     for key in settings:
         if key not in known:
             raise RecipeError(unknown(f"setting of gate {name!r}", key, known))
-    return {key: _typed(value, hints[key], f"gate {name!r}: {key}") for key, value in settings.items()}
+    values = {key: _typed(value, hints[key], f"gate {name!r}: {key}") for key, value in settings.items()}
+    # A gate checks ranges as it is made; what it works with does not matter to that.
+    stand_ins = {field.name: SimpleNamespace(id="", min_tokens=0) for field in dataclasses.fields(GATES[name]) if _is_resource(field)}
+    _made(name, values, stand_ins)
+    return values
+
+
+def _made(name: str, values: Mapping[str, Any], resources: Mapping[str, Any]) -> Gate:
+    try:
+        made: Gate = GATES[name](**values, **resources)
+    except (ValueError, InputError) as fault:
+        raise RecipeError(f"gate {name!r}: {fault}") from fault
+    return made
 
 
 def describe() -> list[Described]:
@@ -74,7 +82,7 @@ def describe() -> list[Described]:
             stage=gate.stage,
             says=gate.says,
             settings={field.name: field.default for field in _settings(gate)},
-            needs=tuple(field.name for field in dataclasses.fields(gate) if not field.repr and field.init and _required(field)),
+            needs=tuple(field.name for field in dataclasses.fields(gate) if _is_resource(field)),
         )
         for name, gate in GATES.items()
     ]
@@ -84,8 +92,10 @@ def _settings(gate: type[Any]) -> list[dataclasses.Field[Any]]:
     return [field for field in dataclasses.fields(gate) if field.repr and field.init]
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+def _is_resource(field: dataclasses.Field[Any]) -> bool:
+    """Whether a gate cannot be made without being given this, which no recipe can write."""
+    optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+    return field.init and not field.repr and not optional
 
 
 def _typed(value: Any, hint: Any, what: str) -> Any:

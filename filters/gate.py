@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -65,6 +65,16 @@ async def judge(gate: Gate, subject: Subject) -> Verdict:
         return await gate(subject)
     except Exception as fault:  # the boundary where a gate's bug becomes data, by the gate contract
         return verdict(gate, "error", f"{gate.name}_crashed", exception=type(fault).__name__, message=str(fault)[:500])
+
+
+async def refusal(gates: Iterable[Gate], subject: Subject, note: Callable[[Verdict], None] = lambda verdict: None) -> Verdict | None:
+    """Ask gates in their order until one does not accept; that verdict, or None when all do. Each verdict is noted."""
+    for gate in gates:
+        given = await judge(gate, subject)
+        note(given)
+        if given.decision != "accept":
+            return given
+    return None
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
-from filters.gate import Gate, Subject, judge
+from filters.gate import Gate, Subject, refusal
 from leafmill.records import Verdict
 
 SHOWN = 10
@@ -34,11 +34,7 @@ async def admit(gates: Iterable[Remembering], subjects: Iterable[Subject]) -> li
     gates, verdicts = tuple(gates), []
     for subject in subjects:
         given: list[Verdict] = []
-        for gate in gates:
-            given.append(await judge(gate, subject))
-            if given[-1].decision != "accept":
-                break
-        else:
+        if await refusal(gates, subject, given.append) is None:
             for gate in gates:
                 await gate.add(subject)
         verdicts.append(tuple(given))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from filters.gate import ENDS, Gate, Subject, judge
+from filters.gate import ENDS, Gate, Subject, refusal
 from filters.memory import Remembering
 from leafmill.ledger import Ending, Ledger, Step
 from leafmill.records import Brief
@@ -61,9 +62,7 @@ class Admission:
     async def _decide(self, brief: Brief, subject: Subject, step: Step) -> Ending:
         if self.is_full(brief.leaf):
             return Ending("rejected", "admit", "quota_met", "good, but the leaf was full")
-        for gate in self._gates[brief.leaf]:
-            verdict = await judge(gate, subject)
-            self._ledger.note_verdict(step, verdict)
-            if verdict.decision != "accept":
-                return Ending(ENDS[verdict.decision], "admit", verdict.code, f"{verdict.gate}: {dict(verdict.evidence)}")
+        verdict = await refusal(self._gates[brief.leaf], subject, partial(self._ledger.note_verdict, step))
+        if verdict is not None:
+            return Ending(ENDS[verdict.decision], "admit", verdict.code, verdict.sentence)
         return Ending("accepted", "admit")

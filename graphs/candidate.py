@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Protocol, TypedDict
 
@@ -25,7 +26,7 @@ from langgraph.runtime import Runtime
 
 from agents import amender, annotator, answerer, critic, evolver, writer
 from agents.chat import Chat, Reply
-from filters.gate import ENDS, Gate, Stage, Subject, judge
+from filters.gate import ENDS, Gate, Stage, Subject, refusal
 from graphs.admission import Admission
 from leafmill.errors import CallError
 from leafmill.ledger import Ending, Ledger, Step
@@ -49,6 +50,11 @@ def _later(old: int, new: int) -> int:
     return max(old, new)
 
 
+def _last(old: Ending | None, new: Ending | None) -> Ending | None:
+    """Several annotators may find the leaf full in one step; they say the same."""
+    return new
+
+
 class State(TypedDict, total=False):
     """What a candidate is so far. `seq` counts the steps taken; the other counters bound the loops."""
 
@@ -68,7 +74,7 @@ class State(TypedDict, total=False):
     lineage: list[dict[str, Any]]
     fallback: Ending | None
     """the ending of a candidate that was sent back, should its evolution fail"""
-    ending: Ending | None
+    ending: Annotated[Ending | None, _last]
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,8 @@ def amend(name: str) -> Work:
 
     async def rewrite(state: State, context: Context, step: Step) -> State:
         row, reply = await amender.amend(context.chat, name, context.leaf, state["brief"], state["row"], step)
-        return {"row": row, "lineage": [*state["lineage"], _made(reply.role.head.writes or "answer", step, reply)]}
+        made = _made(reply.role.head.writes or "answer", step, reply)
+        return {"row": row, "cut_off": state["cut_off"] or reply.cut_off, "lineage": [*state["lineage"], made]}
 
     return rewrite
 
@@ -295,12 +302,7 @@ def _node(name: str, work: Work) -> Node:
 async def _judged(stage: Stage, state: State, context: Context, step: Step) -> Verdict | None:
     """Ask the gates of a stage in order; the first verdict that is not `accept`, or None."""
     subject = replace(_subject(state), facts={"stage": stage})
-    for gate in context.gates.get(stage, ()):
-        verdict = await judge(gate, subject)
-        context.ledger.note_verdict(step, verdict)
-        if verdict.decision != "accept":
-            return verdict
-    return None
+    return await refusal(context.gates.get(stage, ()), subject, partial(context.ledger.note_verdict, step))
 
 
 def _subject(state: State) -> Subject:
@@ -317,14 +319,7 @@ def _subject(state: State) -> Subject:
 
 
 def _ending(stage: str, verdict: Verdict, hold: bool = False) -> Ending:
-    value = "" if verdict.value is None else f" {verdict.value:.4g}"
-    limit = "" if verdict.threshold is None else f" against {verdict.threshold:.4g}"
-    return Ending(
-        "waiting" if hold else ENDS[verdict.decision],
-        stage,
-        verdict.code,
-        f"{verdict.gate}:{value}{limit} {verdict.evidence or ''}".strip(),
-    )
+    return Ending("waiting" if hold else ENDS[verdict.decision], stage, verdict.code, verdict.sentence)
 
 
 def _made(part: str, step: Step, reply: Reply) -> dict[str, Any]:

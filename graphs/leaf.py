@@ -184,7 +184,7 @@ async def tally(state: State, runtime: Runtime[LeafJob]) -> State:
     job = runtime.context
     job.outcome = _outcome(job)
     if job.outcome is not None:
-        await job.context.ledger.finish_leaf(job.leaf.path, job.target, *job.outcome)
+        await job.context.ledger.note_leaf(job.leaf.path, job.target, *job.outcome)
     return {"outcome": job.outcome}
 
 

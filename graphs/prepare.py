@@ -3,13 +3,14 @@ line before a token is spent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from agents.role import BUILT_IN, Role, Roles
 from filters import catalogue
-from leafmill.errors import InputError, RecipeError, unknown
+from leafmill.errors import InputError, RecipeError, TaxonomyError, unknown
 from leafmill.recipe import Recipe
 from leafmill.records import Language
 from taxonomy import Leaf, Taxonomy, load
@@ -39,8 +40,7 @@ def prepare(recipe: Recipe) -> Prepared:
     for name, settings in recipe.gates.items():
         _check_gate(recipe, name, settings)
     for leaf in leaves:
-        for name, settings in leaf.settings.get("gates", {}).items():
-            _check_gate(recipe, name, settings)
+        _check_gates_of(leaf)
     _check_aliases(recipe, roles)
     _check_kin(recipe, roles)
     _check_stages(recipe, leaves, roles)
@@ -69,6 +69,8 @@ def find_taxonomies(recipe: Recipe) -> list[Taxonomy]:
 def find_leaves(recipe: Recipe) -> tuple[Leaf, ...]:
     """The leaves that a glob of the recipe matches and that have one of its languages, in the order of the taxonomies."""
     everything = [leaf for taxonomy in find_taxonomies(recipe) for leaf in taxonomy.leaves()]
+    if twice := [path for path, count in Counter(leaf.path for leaf in everything).items() if count > 1]:
+        raise recipe.fail(f"two taxonomies have the leaf {twice[0]!r}: give one another `name`, or name it once", ("taxonomies",))
     for i, glob in enumerate(recipe.leaves):
         if not any(fnmatchcase(leaf.path, glob) for leaf in everything):
             raise recipe.fail(unknown("leaf", glob, (leaf.path for leaf in everything)), ("leaves", i))
@@ -107,6 +109,20 @@ def _check_gate(recipe: Recipe, name: str, settings: object) -> None:
             raise recipe.fail(str(fault), ("gates", name)) from None
 
 
+def _check_gates_of(leaf: Leaf) -> None:
+    """The gates that the taxonomy sets for a leaf."""
+    gates = leaf.settings.get("gates", {})
+    if not isinstance(gates, dict):
+        raise TaxonomyError(f"leaf {leaf.path}: settings.gates must be a mapping, got {gates!r}")
+    for name, settings in gates.items():
+        try:
+            if settings is not False and not isinstance(settings, dict):
+                raise RecipeError(f"gate {name!r}: give its settings as a mapping, or false, got {settings!r}")
+            catalogue.check(name, settings or {})
+        except InputError as fault:
+            raise TaxonomyError(f"leaf {leaf.path}: settings.gates: {fault}") from None
+
+
 def _check_aliases(recipe: Recipe, roles: Roles) -> None:
     for role in roles.files:
         alias = alias_of(recipe, role)
@@ -120,7 +136,8 @@ def _check_kin(recipe: Recipe, roles: Roles) -> None:
     """Nobody judges its own kind: judges favour text of their own model family."""
     if recipe.same_family_judge:
         return
-    answerers = {recipe.models[alias_of(recipe, role)].kin for role in roles.files if role.head.stage == "answer"}
+    answering = [role for role in roles.files if role.head.stage == "answer" or role.head.writes == "answer"]
+    answerers = {recipe.models[alias_of(recipe, role)].kin for role in answering}
     for role in roles.files:
         alias = alias_of(recipe, role)
         if role.head.stage in ("annotate", "criticise") and recipe.models[alias].kin in answerers:
@@ -131,9 +148,17 @@ def _check_kin(recipe: Recipe, roles: Roles) -> None:
             )
 
 
-def _check_stages(recipe: Recipe, leaves: Iterable[Leaf], roles: Roles) -> None:
-    needed = ["write", "answer", "annotate", "criticise", *(["evolve"] if recipe.flow.evolve_rounds else [])]
+def _check_stages(recipe: Recipe, leaves: Sequence[Leaf], roles: Roles) -> None:
+    returned = recipe.flow.score_returns and recipe.gates.get("ifd") is not False  # what is too easy goes to the evolver
+    evolves = recipe.flow.evolve_rounds or returned or any(leaf.settings.get("evolve_rounds") for leaf in leaves)
+    needed = ["write", "answer", "annotate", "criticise", *(["evolve"] if evolves else [])]
+    asked_always = [*roles.at("annotate"), *(name for stage in ("write", "evolve", "answer") for name in roles.after(stage))]
     for language in sorted({language for leaf in leaves for language in languages_of(recipe, leaf)}):
         for stage in needed:
             if not any(roles.speaks(name, language) for name in roles.at(stage)):
-                raise RecipeError(f"no role of stage {stage!r} speaks {language!r}: {', '.join(roles.at(stage)) or 'none at all'}")
+                raise recipe.fail(
+                    f"no role of stage {stage!r} speaks {language!r}: {', '.join(roles.at(stage)) or 'none at all'}", ("roles",)
+                )
+        for name in asked_always:
+            if not roles.speaks(name, language):
+                raise recipe.fail(f"role {name!r} has no file for language {language!r}, in which rows are wanted", ("prompts",))

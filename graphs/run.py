@@ -77,6 +77,8 @@ class Run:
     async def go(self) -> None:
         """Run all leaves to their outcome. Raises the first EndpointError or RunFolderError; what was recorded stays."""
         graph = leaf.build()
+        for job in self.jobs:
+            await self.ledger.note_leaf(job.leaf.path, job.target, "not finished", "")
         with self._signals():
             try:
                 async with asyncio.TaskGroup() as group:

@@ -49,7 +49,8 @@ def init(folder: Annotated[Path, typer.Argument(help="where the recipe shall be"
     from leafmill import scaffold
 
     for path in scaffold.init(folder):
-        _console().print(f"wrote {path}", highlight=False)
+        _console().print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
+    _console().print(f"now: fill in `models`, then leafmill doctor {path.with_name('recipe.yaml')}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -66,9 +67,8 @@ def doctor(recipe: RecipePath = RECIPE, json: Json = False) -> None:
             found.append(finding)
             if not json:
                 mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[finding.mark]
-                _console().print(f"{mark}  {finding.what}: {finding.found}", highlight=False, markup=False)
-                if finding.todo:
-                    _console().print(f"      -> {finding.todo}", highlight=False, markup=False)
+                lines = [f"{mark}  {finding.what}: {finding.found}", *([f"      -> {finding.todo}"] if finding.todo else [])]
+                _console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
         return found
 
     found = asyncio.run(look())
@@ -84,7 +84,7 @@ def run(
     leaf: Annotated[list[str] | None, typer.Option("--leaf", help="only leaves that fit this glob; may be given again")] = None,
     target: Annotated[int | None, typer.Option(help="accepted rows per leaf, instead of the recipe's")] = None,
     name: Annotated[str | None, typer.Option(help="the run's name, instead of the recipe's")] = None,
-    scripted: Annotated[bool, typer.Option("--scripted", help="a dry run: every model is the scripted server, nothing is paid")] = False,
+    scripted: Annotated[bool, typer.Option("--scripted", help="a dry run as <name>-scripted: a scripted server plays every model")] = False,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -94,7 +94,8 @@ def run(
     """
     from leafmill import screens
 
-    run_, report_ = asyncio.run(_run(_read_recipe(recipe, leaves=leaf, target=target, name=name), runs, scripted, _console(stderr=json)))
+    wanted = _read_recipe(recipe, dry=scripted, leaves=leaf, target=target, name=name)
+    run_, report_ = asyncio.run(_run(wanted, runs, scripted, _console(stderr=json)))
     if json:
         screens.as_json({"run": str(run_.folder.path), "exit_code": run_.exit_code, **report_.model_dump()}, _console())
     else:
@@ -118,7 +119,8 @@ def preview(
 
     from leafmill import screens
 
-    wanted = _read_recipe(recipe, leaves=[leaf] if leaf else None, target=1, limits={"candidates_per_leaf": 1}, in_flight=1)
+    one: dict[str, Any] = {"target": 1, "limits": {"candidates_per_leaf": 1}, "in_flight": 1}
+    wanted = _read_recipe(recipe, dry=scripted, leaves=[leaf] if leaf else None, **one)
     with tempfile.TemporaryDirectory(prefix="leafmill-preview-") as folder:
         found = asyncio.run(_preview(wanted, Path(folder), scripted, _console(stderr=json)))
     screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console())
@@ -141,7 +143,7 @@ def candidates(
     leaf: Annotated[str, typer.Option("--leaf", help="a glob over leaf paths")] = "*",
     state: Annotated[str, typer.Option(help="accepted, rejected, errored, waiting or open")] = "",
     code: Annotated[str, typer.Option(help="a reason's code, such as minhash.duplicate")] = "",
-    limit: Annotated[int, typer.Option(help="how many at most")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="how many at most")] = 50,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -150,7 +152,7 @@ def candidates(
 
     with _ledger(run, runs) as ledger:
         found = trace.listing(ledger, leaf=leaf, state=state, code=code, limit=limit)
-    screens.as_json(found, _console()) if json else screens.table(found, _console())
+    screens.as_json(found, _console()) if json else screens.candidates(found, _console())
 
 
 @app.command(name="trace")
@@ -172,7 +174,7 @@ def trace_(
 @app.command()
 def rows(
     run: RunName = None,
-    number: Annotated[int, typer.Option("-n", help="how many")] = 5,
+    number: Annotated[int, typer.Option("-n", min=1, help="how many")] = 5,
     leaf: Annotated[str, typer.Option("--leaf", help="a glob over leaf paths")] = "*",
     runs: Runs = RUNS,
     json: Json = False,
@@ -184,6 +186,8 @@ def rows(
         found = trace.sample(ledger, number, leaf)
     if json:
         screens.as_json(found, _console())
+    elif not found:
+        _console().print("(none)")
     else:
         for row in found:
             screens.row_panel(row["row"], _console(), f"{row['leaf']}  {row['id']}")
@@ -208,7 +212,7 @@ def export(
     path = out or folder.export / f"{format}.jsonl"
     with _ledger(run, runs) as ledger:
         count = export_.write(ledger, path, format, lineage=lineage, reasoning=reasoning)
-    _console().print(f"wrote {count} rows to {path}", highlight=False, markup=False)
+    _console().print(f"wrote {count} rows to {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -257,14 +261,17 @@ def demo(runs: Runs = RUNS) -> None:
 
 @app.command()
 def scripted(
-    port: Annotated[int, typer.Option(help="0: any free one")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one")] = 0,
     seed: Annotated[int, typer.Option(help="equal seed, equal replies")] = 0,
     latency: Annotated[float, typer.Option(help="seconds before each reply")] = 0.0,
 ) -> None:
     """Serve a scripted model on loopback until Ctrl-C, to try a pipeline without one. Example: leafmill scripted --port 8123"""
     from agents.scripted import serve_forever
 
-    asyncio.run(serve_forever(port, seed, latency))
+    try:
+        asyncio.run(serve_forever(port, seed, latency))
+    except OSError as fault:
+        raise errors.EndpointError(f"port {port} cannot be listened on: {fault.strerror}") from fault
 
 
 @roles_app.command("list")
@@ -305,7 +312,8 @@ def roles_new(
     """Write a role file to begin with. Example: leafmill roles new annotator-safety"""
     from leafmill import scaffold
 
-    _console().print(f"wrote {scaffold.role(prompts, name)}; name the folder in the recipe: `prompts: {prompts}`", highlight=False)
+    written = scaffold.role(prompts, name)
+    _console().print(f"wrote {written}; name the folder in the recipe: `prompts: {prompts}`", highlight=False, markup=False, soft_wrap=True)
 
 
 @roles_app.command("try")
@@ -324,7 +332,7 @@ def roles_try(
 
     from leafmill import screens
 
-    wanted = _read_recipe(recipe, leaves=[leaf], target=1, limits={"candidates_per_leaf": 1}, in_flight=1)
+    wanted = _read_recipe(recipe, dry=scripted, leaves=[leaf], target=1, limits={"candidates_per_leaf": 1}, in_flight=1)
     with tempfile.TemporaryDirectory(prefix="leafmill-try-") as folder:
         found = asyncio.run(_preview(wanted, Path(folder), scripted, _console(stderr=json), role=name))
     screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console())
@@ -427,10 +435,10 @@ def _sayer(console: Console) -> Any:
     return lambda line: console.print(line, highlight=False, markup=False, style="dim", soft_wrap=True)
 
 
-def _read_recipe(path: Path, **overrides: Any) -> Recipe:
+def _read_recipe(path: Path, dry: bool = False, **overrides: Any) -> Recipe:
     from leafmill.recipe import Recipe
 
-    return Recipe.read(path, **overrides)
+    return Recipe.read(path, dry=dry, **overrides)
 
 
 def _roles(prompts: Path | None) -> Any:
@@ -455,7 +463,7 @@ async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console) -> 
     from leafmill import screens
     from leafmill.runfolder import RunFolder
 
-    async with _models(recipe, scripted) as prepared, Run.open(prepared, RunFolder(runs / recipe.name), _sayer(console)) as run_:
+    async with _models(recipe, scripted) as prepared, Run.open(prepared, RunFolder(runs / prepared.recipe.name), _sayer(console)) as run_:
         async with screens.Progress(run_, console):
             await run_.go()
         return run_, report_.read(run_.ledger)
@@ -498,6 +506,6 @@ def _say_what_next(run_: Run, recipe: Path) -> None:
     if run_.failure:
         typer.echo(f"error: {run_.failure}", err=True)
     if run_.exit_code:
-        say(f"\nto go on: leafmill run {recipe} (what was recorded is not asked again)")
+        say("\nto go on, give the same command again (what was recorded is not asked again)")
     say(f"\nthe run is in {folder}/ (ledger.db, recipe.yaml, prompts/, chroma/, export/)")
     say(f"look at it: leafmill rows {folder.name} | candidates {folder.name} --state rejected | trace <id> | export {folder.name}")

@@ -34,7 +34,7 @@ async def examine(path: Path) -> AsyncIterator[Finding]:
 
         prepared = prepare(recipe)
     except LeafmillError as fault:
-        yield Finding("recipe", "fail", str(fault), "mend the recipe; the line says where")
+        yield Finding("recipe", "fail", str(fault), "mend what the message names" if path.is_file() else "leafmill init writes a recipe")
         return
     yield Finding("recipe", "ok", f"{len(prepared.leaves)} leaves, {len(prepared.roles.names)} roles, {recipe.target} rows wanted per leaf")
     for alias, model in recipe.models.items():
@@ -51,7 +51,7 @@ async def _attempt(what: str, look: Callable[[], Awaitable[Finding]]) -> Finding
     try:
         return await look()
     except LeafmillError as fault:
-        return Finding(what, "fail", str(fault), "see the message")
+        return Finding(what, "fail", str(fault))
 
 
 async def _model(alias: str, model: Model) -> Finding:

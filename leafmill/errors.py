@@ -20,6 +20,7 @@
         |-- ContextOverflowError
         |-- TimeoutCallError
         |-- ServerFaultError
+        |-- TemplateError                the role's template could not be rendered: nothing was asked
         `-- ReplyError                   the reply came, but is empty, cut off, too long or not what the contract asks
 
 Three policies follow from the shape. Input errors are found before a token is spent. Endpoint errors stop the run, because
@@ -138,12 +139,20 @@ class ServerFaultError(CallError):
     code = "server_fault"
 
 
+class TemplateError(CallError):
+    code = "template_failed"
+
+
 class ReplyError(CallError):
     """The reply cannot be used. `code` says why: empty_reply, cut_off, reply_too_long, unreadable_reply, undecodable_reply."""
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
+
+
+SHOWN = 16
+"""known names in a message at most; of more, the nearest are shown"""
 
 
 def unknown(kind: str, got: str, known: Iterable[str]) -> str:
@@ -153,6 +162,7 @@ def unknown(kind: str, got: str, known: Iterable[str]) -> str:
     "unknown gate 'minhsh': did you mean 'minhash'? known: ifd, minhash"
     """
     names = sorted(known)
-    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(got, names, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {got!r}: {hint}known: {', '.join(names) or '(none)'}"
+    shown = names if len(names) <= SHOWN else [*difflib.get_close_matches(got, names, n=SHOWN, cutoff=0.0), "..."]
+    return f"unknown {kind} {got!r}: {hint}known: {', '.join(shown) or '(none)'}"

@@ -209,7 +209,8 @@ class Ledger:
         try:
             if not read_only:
                 metadata.create_all(self._engine)
-                self._claim_schema()
+            self._check_schema(read_only)
+            if not read_only:
                 self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
                 self._thread.start()
             with self._engine.connect() as conn:
@@ -270,7 +271,7 @@ class Ledger:
         values = {**ending._asdict(), "row": row and row.model_dump(mode="json"), "lineage": lineage, "ended_at": time.time()}
         await self._write([(CANDIDATES.update().where(CANDIDATES.c.id == brief.id), values)])
 
-    async def finish_leaf(self, leaf: str, asked: int, state: str, reason: str) -> None:
+    async def note_leaf(self, leaf: str, asked: int, state: str, reason: str) -> None:
         values = {"leaf": leaf, "asked": asked, "state": state, "reason": reason, "at": time.time()}
         await self._write([(LEAVES.insert().prefix_with("OR REPLACE"), values)])
 
@@ -299,10 +300,12 @@ class Ledger:
 
     # -- the writer thread ---------------------------------------------------------------------------------------------
 
-    def _claim_schema(self) -> None:
+    def _check_schema(self, read_only: bool) -> None:
+        if not sa.inspect(self._engine).has_table(META.name):
+            raise RunFolderError(f"{self.path}: there is no ledger in it")
         with self._engine.begin() as conn:
             found = conn.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
-            if found is None:
+            if found is None and not read_only:
                 conn.execute(META.insert(), {"key": "schema", "value": SCHEMA_VERSION})
             elif found != SCHEMA_VERSION:
                 raise RunFolderError(f"{self.path}: made by another version (schema {found}, expected {SCHEMA_VERSION})")
@@ -312,6 +315,7 @@ class Ledger:
 
     def _enqueue(self, statements: Statements) -> Future[list[int]]:
         work = _Work(statements, Future())
+        work.done.set_running_or_notify_cancel()  # who is cancelled while waiting stops waiting; what was to be recorded still is
         if self._broken is not None:
             work.done.set_exception(self._broken)
         elif self._thread is None:
@@ -368,7 +372,7 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
 
 
 def _disk_error(path: Path, fault: DatabaseError) -> DiskError:
-    kind = "cannot be written" if isinstance(fault, OperationalError) else "is damaged"
+    kind = "cannot be read or written" if isinstance(fault, OperationalError) else "is damaged"
     return DiskError(f"{path}: the ledger {kind}: {fault.orig}. What was recorded before is kept; free space or rights, then run again")
 
 

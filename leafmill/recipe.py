@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from leafmill import yamlfile
-from leafmill.errors import InputError, RecipeError
+from leafmill.errors import InputError, Place, RecipeError
 from leafmill.records import Language
 
 BOTH: list[Language] = ["en", "zh"]
@@ -28,7 +29,7 @@ FAMILIES = ("qwen", "llama", "gpt", "claude", "gemini", "gemma", "deepseek", "gl
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Model(Part):
@@ -59,6 +60,8 @@ class Model(Part):
             raise ValueError("give either `embedded`, or `base_url` and `model`")
         if self.base_url is not None and not self.model:
             raise ValueError("`base_url` needs `model`, the model's name at that endpoint")
+        if self.base_url is not None and "@" in self.base_url.split("?")[0]:
+            raise ValueError("`base_url` must not hold a user or password: the secret goes into `api_key`")
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"`base_url` must start with http:// or https://, got {self.base_url!r}")
         return self
@@ -129,10 +132,10 @@ class EmbeddingEndpoint(Part):
 class Recipe(Part):
     """One generation job. See `leafmill init` for the commented file."""
 
-    name: str = Field("my-data", pattern=r"^[\w.-]+$")
+    name: str = Field("my-data", pattern=r"^\w[\w.-]*$")
     seed: int = 7
     taxonomies: list[str] = Field(["programming"], min_length=1)
-    leaves: list[str] = ["*"]
+    leaves: list[str] = Field(["*"], min_length=1)
     languages: list[Language] | dict[str, list[Language]] = Field(default_factory=lambda: BOTH, min_length=1)
     """languages to write in, as far as a leaf has them; or by taxonomy, as {programming: [en], ecommerce: [zh]}"""
     target: int = Field(10, ge=1)
@@ -162,13 +165,20 @@ class Recipe(Part):
         return {k: {} if v is None or v is True else v for k, v in gates.items()} if isinstance(gates, dict) else gates
 
     @classmethod
-    def read(cls, path: Path, environ: Mapping[str, str] | None = None, **overrides: Any) -> Recipe:
-        """Read and validate a recipe file. Overrides replace top-level keys (None: keep the file's). Raises RecipeError."""
+    def read(cls, path: Path, environ: Mapping[str, str] | None = None, *, dry: bool = False, **overrides: Any) -> Recipe:
+        """Read and validate a recipe file. Overrides replace top-level keys (None: keep the file's). Raises RecipeError.
+
+        A `dry` run calls nobody, so it does not need the secrets: those that are not set are let pass.
+        """
         source = yamlfile.read(path, RecipeError)
         if not isinstance(source.data, dict):
             raise source.fail(f"a recipe is a mapping of settings, got {type(source.data).__name__}")
-        env = {**dotenv_values(path.parent / ".env"), **(os.environ if environ is None else environ)}
-        data = {**_fill_secrets(source, source.data, env), **{k: v for k, v in overrides.items() if v is not None}}
+        given = {k: v for k, v in overrides.items() if v is not None}
+        data = {**_fill_secrets(source, source.data, _environment(path, environ), dry), **given}
+        # what does not come from the file has no line in it
+        source = replace(
+            source, lines={**{k: n for k, n in source.lines.items() if not {*k[:1]} & {*given}}, **{(k,): None for k in given}}
+        )
         recipe = source.model(cls, data)
         recipe._source, recipe._folder = source, path.parent
         return recipe
@@ -192,9 +202,16 @@ class Recipe(Part):
         return self.languages
 
     def at(self, base_url: str) -> Recipe:
-        """This recipe with every model moved to one address: a dry run. Its judges are scripted too, so kinship does not matter."""
+        """This recipe with every model moved to one address: a dry run, with a name of its own.
+
+        Its judges are scripted too, so kinship does not matter.
+        """
         models = {alias: Model(base_url=base_url, model=f"scripted-{alias}", concurrency=m.concurrency) for alias, m in self.models.items()}
-        moved = self.model_copy(update={"models": models, "same_family_judge": True})
+        embedder = self.embedder
+        if isinstance(embedder, EmbeddingEndpoint):
+            embedder = embedder.model_copy(update={"base_url": base_url, "api_key": None})
+        name = f"{self.name}-scripted"  # a folder of its own: scripted rows must never count as the real run's
+        moved = self.model_copy(update={"name": name, "models": models, "embedder": embedder, "same_family_judge": True})
         moved._source, moved._folder = self._source, self._folder
         return moved
 
@@ -218,20 +235,30 @@ def _mask(data: Any, given: Any) -> Any:
     return {key: file.get(key) if key == "api_key" else _mask(value, file.get(key)) for key, value in data.items()}
 
 
-def _fill_secrets(source: yamlfile.Yaml, value: Any, env: Mapping[str, str | None], keys: tuple[str | int, ...] = ()) -> Any:
-    """Replace `${NAME}` under `api_key`; refuse a literal key there, and a variable anywhere else."""
-    if isinstance(value, dict):
-        return {k: _fill_secrets(source, v, env, (*keys, k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_fill_secrets(source, v, env, (*keys, i)) for i, v in enumerate(value)]
-    secret = bool(keys) and keys[-1] == "api_key"
+def _environment(path: Path, environ: Mapping[str, str] | None) -> dict[str, str | None]:
+    """The environment, over the .env file beside the recipe."""
+    beside = path.parent / ".env"
+    try:
+        return {**dotenv_values(beside), **(os.environ if environ is None else environ)}
+    except UnicodeDecodeError as fault:
+        raise RecipeError(f"not valid UTF-8 at byte {fault.start}", Place(str(beside))) from None
+
+
+def _fill_secrets(source: yamlfile.Yaml, value: Any, env: Mapping[str, str | None], dry: bool, keys: tuple[str | int, ...] = ()) -> Any:
+    """Replace `${NAME}` under an `api_key`; refuse a literal key there, and a variable anywhere else."""
     named = SECRET.match(value) if isinstance(value, str) else None
-    if secret and value is not None:
+    if keys and keys[-1] == "api_key" and value is not None:
         if not named:
             raise source.fail("api_key must be written as ${NAME}, with NAME set in the environment or in .env, not as a literal key", keys)
-        if not env.get(named[1]):
+        if keys[:-1] != ("embedder",) and (keys[0], len(keys)) != ("models", 3):
+            raise source.fail("an api_key stands under a model, or under embedder: it is not read here", keys)
+        if not env.get(named[1]) and not dry:
             raise source.fail(f"environment variable {named[1]!r} is not set (export it, or put it into .env beside the recipe)", keys)
-        return env[named[1]]
+        return env.get(named[1]) or "not set"
+    if isinstance(value, dict):
+        return {k: _fill_secrets(source, v, env, dry, (*keys, k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_fill_secrets(source, v, env, dry, (*keys, i)) for i, v in enumerate(value)]
     if named:
         raise source.fail(f"{value!r}: variables are for secrets only (api_key); write the value itself here", keys)
     return value

@@ -82,6 +82,14 @@ class Verdict(Record):
     evidence: dict[str, Any] = {}
     version: str = ""
 
+    @property
+    def sentence(self) -> str:
+        """What was measured, against what, and on what evidence: "semantic: 0.93 against 0.9, kept=3f9a"."""
+        value = "" if self.value is None else f"{self.value:.4g}"
+        limit = "" if self.threshold is None else f"against {self.threshold:.4g}"
+        measured = " ".join(part for part in (value, limit) if part)
+        return f"{self.gate}: " + ", ".join([*([measured] if measured else []), *(f"{k}={v}" for k, v in self.evidence.items())])
+
 
 class Vote(Record):
     """One annotator's judgement. `score` is 1..5; None with a `failed` code when the annotator could not be heard."""

@@ -29,6 +29,12 @@ class LeafReport(BaseModel):
 
     @computed_field  # type: ignore[prop-decorator]
     @property
+    def started(self) -> int:
+        """all candidates: accepted, rejected, errored, waiting and open"""
+        return sum(self.states.values())
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def accepted(self) -> int:
         return self.states.get("accepted", 0)
 
@@ -73,14 +79,16 @@ def read(ledger: Ledger) -> Report:
     for row in ledger.rows(sa.select(c.leaf, c.state, c.stage, c.code, count).group_by(c.leaf, c.state, c.stage, c.code)):
         states[row["leaf"]][row["state"]] += row["n"]
         if row["state"] not in ("accepted", "open"):
-            reasons[row["leaf"]][f"{row['stage']}:{row['code']}"] += row["n"]
+            # where a candidate was when its leaf became full says nothing about it
+            reasons[row["leaf"]][row["code"] if row["code"] == "quota_met" else f"{row['stage']}:{row['code']}"] += row["n"]
     spent, failed = _calls(ledger)
     outcomes = {row["leaf"]: row for row in ledger.rows(sa.select(LEAVES))}
     for leaf in sorted({*states, *spent, *outcomes}):
-        outcome: dict[str, Any] = outcomes.get(leaf, {})
+        # a leaf with open candidates has been taken up again: what is written of it is of an earlier run
+        outcome: dict[str, Any] = {} if states[leaf]["open"] else outcomes.get(leaf, {})
         leaves[leaf] = LeafReport(
             leaf=leaf,
-            asked=outcome.get("asked"),
+            asked=outcomes.get(leaf, {}).get("asked"),
             outcome=outcome.get("state", "not finished"),
             why=outcome.get("reason", ""),
             states=dict(states[leaf]),

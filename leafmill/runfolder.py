@@ -77,6 +77,8 @@ class RunFolder:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is either the old one or the new one, never half. Raises DiskError."""
+    if path.is_dir():
+        raise DiskError(f"{path}: cannot be written: it is a folder")
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 from leafmill.errors import RecipeError, RoleFileError
 from leafmill.runfolder import write_whole
 
+ROLE_NAME = r"[a-z0-9]+([-_][a-z0-9]+)*"
 RECIPE = """\
 # A Leafmill recipe. Only `models` must be filled in; every other key shows its default, or an example after `#`.
 # Check it with `leafmill doctor`, try one candidate with `leafmill preview --leaf ...`, then `leafmill run`.
 
-name: {name}                 # the run's folder is runs/{name}
+name: {name}              # the run's folder is runs/<name>
 seed: 7                      # equal seed, recipe and replies give equal rows
 
 # What to cover. Built in: programming (en, zh), ecommerce (zh), general (en, zh); or the path of your own YAML.
@@ -90,13 +93,16 @@ def init(folder: Path) -> list[Path]:
     recipe = folder / "recipe.yaml"
     if recipe.exists():
         raise RecipeError(f"{recipe} is there already: choose another folder, or edit it")
-    write_whole(recipe, RECIPE.format(name=folder.resolve().name or "my-data"))
+    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name).lstrip("-.") or "my-data"
+    write_whole(recipe, RECIPE.format(name=json.dumps(name, ensure_ascii=False)))
     write_whole(folder / ".env.example", ENV)
     return [recipe, folder / ".env.example"]
 
 
 def role(folder: Path, name: str) -> Path:
     """Write a new role file. Raises RoleFileError rather than overwrite one."""
+    if not re.fullmatch(ROLE_NAME, name):
+        raise RoleFileError(f"{name!r} is no name for a role: use small letters, digits and hyphens, such as annotator-safety")
     path = folder / f"{name}.md"
     if path.exists():
         raise RoleFileError(f"{path} is there already")

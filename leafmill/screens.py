@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -77,18 +78,21 @@ class Progress:
 
 def report(report_: Report, console: Console) -> None:
     """One line per leaf, the sum, the reasons, and what was not met."""
-    table = Table(title="what became of each leaf", title_justify="left", box=None, padding=(0, 1))
-    table.add_column("leaf", overflow="fold", min_width=24)
-    for title in ("asked", "accepted", "rejected", "waiting", "errors", "calls", "tokens", "per row"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
-    lines = [*report_.leaves, report_.total] if len(report_.leaves) > 1 else report_.leaves
-    for leaf in lines:
-        table.add_row(*_report_line(leaf), style="bold" if leaf.leaf == "all" else "")
-    console.print(table)
     total = report_.total
+    wide = console.width >= 110
+    lines = [*report_.leaves, total] if len(report_.leaves) > 1 else report_.leaves
+    table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0))
+    table.add_column("leaf", overflow="fold", min_width=16)
+    for title in _report_line(total, wide, bool(total.states.get("open"))):
+        table.add_column(title, justify="left" if title == "outcome" else "right", no_wrap=True)
+    for leaf in lines:
+        cells = _report_line(leaf, wide, bool(total.states.get("open")))
+        table.add_row(leaf.leaf, *cells.values(), style="bold" if leaf is total else "")
+    console.print("what became of each leaf", style="italic")
+    console.print(table)
     if total.reasons:
-        reasons = Table(title="\nwhy candidates are not in (stage:reason)", title_justify="left", box=None, padding=(0, 1))
+        console.print("\nwhy candidates are not in (stage:reason)", style="italic")
+        reasons = Table(box=None, padding=(0, 1))
         reasons.add_column("n", justify="right")
         reasons.add_column("reason")
         for reason, count in sorted(total.reasons.items(), key=lambda item: -item[1]):
@@ -126,15 +130,31 @@ def row_panel(row: Mapping[str, Any], console: Console, title: str = "row") -> N
     console.print(Panel(body, title=escape(title), title_align="left"))
 
 
+def candidates(rows: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """Candidates, leaf by leaf: a line each, cut at the terminal's edge."""
+    listed = list(rows)
+    if not listed:
+        console.print("(none)")
+    for leaf, ones in groupby(listed, key=lambda row: str(row["leaf"])):
+        console.print(escape(leaf), style="bold")
+        shown = Table(box=None, padding=(0, 1), show_header=False)
+        for width in (16, 4, 8, max(len(_reason(row)) for row in listed)):
+            shown.add_column(no_wrap=True, min_width=width)
+        for row in ones:
+            state, text = Text(row["state"], style=COLOURS.get(row["state"], "")), Text(row["row"], no_wrap=True, overflow="ellipsis")
+            shown.add_row(row["id"], f"#{row['number']}", state, _reason(row), text)
+        console.print(shown)
+
+
 def table(rows: Iterable[Mapping[str, Any]], console: Console) -> None:
-    """Rows of a listing; the columns are the keys of the first."""
+    """Rows of a listing; the columns are the keys of the first, which is kept whole."""
     listed = list(rows)
     if not listed:
         console.print("(none)")
         return
     shown = Table(box=None, padding=(0, 1))
-    for name in listed[0]:
-        shown.add_column(name.replace("_", " "), overflow="fold")
+    for i, name in enumerate(listed[0]):
+        shown.add_column(name.replace("_", " "), overflow="fold", no_wrap=i == 0)
     for row in listed:
         shown.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
     console.print(shown)
@@ -165,17 +185,29 @@ def _event(event: Mapping[str, Any], console: Console, prompts: bool) -> None:
         colour = {"accept": "green", "reject": "yellow", "error": "red"}.get(event["decision"], "cyan")
         value = "" if event["value"] is None else f" {event['value']:.4g}"
         limit = "" if event["threshold"] is None else f" (threshold {event['threshold']:.4g})"
-        evidence = "" if event["decision"] == "accept" else f" {event['evidence']}"
+        evidence = "" if event["decision"] == "accept" else "".join(f" {name}={value}" for name, value in event["evidence"].items())
         console.print(
             Text(f"   {event['seq']}. {event['gate']}: {event['decision']} {event['code']}{value}{limit}{evidence}", style=colour)
         )
 
 
-def _report_line(leaf: LeafReport) -> list[str]:
-    counts = [str(leaf.states.get(state, 0)) for state in ("accepted", "rejected", "waiting", "errored")]
-    each = "" if leaf.tokens_per_accepted is None else f"{leaf.tokens_per_accepted:.0f}"
+def _report_line(leaf: LeafReport, wide: bool, under_way: bool) -> dict[str, str]:
+    """A leaf's cells by column title; in a narrow terminal without those that can be worked out."""
+    counts = {
+        "accepted": f"{leaf.accepted}" if leaf.asked is None else f"{leaf.accepted}/{leaf.asked}",
+        "rejected": str(leaf.states.get("rejected", 0)),
+        "waiting": str(leaf.states.get("waiting", 0)),
+        "errors": str(leaf.states.get("errored", 0)),
+    }
+    opened = {"open": str(leaf.states.get("open", 0))} if under_way else {}
     tokens = f"{leaf.tokens}{'+?' if leaf.uncounted_calls else ''}"
-    return [leaf.leaf, "" if leaf.asked is None else str(leaf.asked), *counts, str(leaf.calls), tokens, each, leaf.outcome]
+    each = "" if leaf.tokens_per_accepted is None else f"{leaf.tokens_per_accepted:.0f}"
+    paid = {"calls": str(leaf.calls), "tokens": tokens, "per row": each} if wide else {"tokens": tokens}
+    return {**counts, **opened, **paid, "outcome": leaf.outcome}
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    return f"{row['stage']}:{row['code']}" if row["code"] else ""
 
 
 def _codes(codes: Counter[str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from leafmill.errors import RunFolderError
+from leafmill.errors import InputError, RunFolderError, unknown
 from leafmill.ledger import CALLS, CANDIDATES, VERDICTS, VOTES, Ledger
+from leafmill.records import State
 
 
 class Trace(BaseModel):
@@ -28,7 +29,7 @@ def read(ledger: Ledger, id_: str) -> Trace:
     same = (
         sa.and_(CANDIDATES.c.leaf == leaf, CANDIDATES.c.number == int(number))
         if leaf and number.isdigit()
-        else CANDIDATES.c.id.startswith(id_)
+        else CANDIDATES.c.id.startswith(id_, autoescape=True)
     )
     found = ledger.rows(sa.select(CANDIDATES).where(same).limit(2))
     if len(found) != 1:
@@ -43,7 +44,9 @@ def read(ledger: Ledger, id_: str) -> Trace:
 
 
 def listing(ledger: Ledger, *, leaf: str = "*", state: str = "", code: str = "", limit: int = 50) -> list[dict[str, Any]]:
-    """Candidates by leaf (a glob), state and reason, in the order of their numbers."""
+    """Candidates by leaf (a glob), state and reason, in the order of their numbers. Raises InputError for a state that is none."""
+    if state and state not in get_args(State):
+        raise InputError(unknown("state", state, get_args(State)))
     c = CANDIDATES.c
     query = sa.select(c.id, c.leaf, c.number, c.state, c.stage, c.code, c.row).where(c.leaf.op("GLOB")(leaf))
     if state:

@@ -2,6 +2,7 @@
 
 `read(path)` gives a `Yaml`: plain data, plus `place(keys)` for the position of any value in it, plus `model(cls)` which validates
 the data by a pydantic model and turns the first fault into the caller's `InputError`, with the bad value and the nearest known key.
+Keys are always text, so that `off:`, `on:` and `no:` are the words they look like; values are what YAML 1.1 makes of them.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ Keys = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Yaml:
-    """A parsed document. `lines` maps the path of keys to the line (1-based) where its value, or its key, stands."""
+    """A parsed document. `lines` maps the path of keys to the line (1-based) where its value, or its key, stands, if it is in the file."""
 
     path: str
     data: Any
-    lines: dict[Keys, int]
+    lines: dict[Keys, int | None]
     error: type[InputError]
 
     def place(self, keys: Sequence[str | int] = ()) -> Place:
@@ -44,16 +45,17 @@ class Yaml:
         try:
             return cls.model_validate(self.data if data is None else data)
         except ValidationError as fault:
-            raise self._explain(fault, cls, under) from None
+            raise self._explain(fault, cls, self.data if data is None else data, under) from None
 
-    def _explain(self, fault: ValidationError, cls: type[BaseModel], under: Keys) -> InputError:
-        first = fault.errors()[0]
-        loc = tuple(first["loc"])
+    def _explain(self, fault: ValidationError, cls: type[BaseModel], data: Any, under: Keys) -> InputError:
+        first = _telling(fault)
+        loc = _keys_of(first, data)
         dotted = ".".join(str(k) for k in (*under, *loc)) or "(the document)"
         if first["type"] == "extra_forbidden":
             return self.fail(unknown("key", str(loc[-1]), _fields_at(cls, loc[:-1])) + f" (at {dotted})", (*under, *loc))
-        more = f" ({fault.error_count() - 1} more)" if fault.error_count() > 1 else ""
-        got = "" if first["type"] == "missing" else f", got {_short(first['input'])}"
+        others = len({_keys_of(one, data) for one in fault.errors()}) - 1
+        more = f" ({others} more)" if others > 0 else ""
+        got = "" if first["type"] in ("missing", "value_error") else f", got {_short(first['input'])}"
         return self.fail(f"{dotted}: {first['msg'].removeprefix('Value error, ')}{got}{more}", (*under, *loc))
 
 
@@ -72,10 +74,13 @@ def parse(text: str, path: str, error: type[InputError] = InputError, first_line
     """Parse YAML text that starts at `first_line` of the file `path`."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError:
+        raise error("not valid YAML: nested too deeply", Place(path)) from None
     except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None)
-        line = mark.line + first_line if mark else None
-        raise error(f"not valid YAML: {getattr(fault, 'problem', None) or fault}", Place(path, line)) from None
+        mark, position = getattr(fault, "problem_mark", None), getattr(fault, "position", None)
+        line = mark.line if mark else None if position is None else text.count("\n", 0, position)
+        problem = getattr(fault, "problem", None) or getattr(fault, "reason", None) or fault
+        raise error(f"not valid YAML: {problem}", Place(path, None if line is None else line + first_line)) from None
     if node is None:
         raise error("is empty", Place(path))
     lines: dict[Keys, int] = {}
@@ -91,7 +96,11 @@ def _construct(node: yaml.Node, keys: Keys, lines: dict[Keys, int], open_nodes: 
     if isinstance(node, yaml.MappingNode):
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:
-            key = _scalar(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise fail("a key must be plain text, not a list or a mapping", key_node.start_mark.line)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise fail("merge keys (<<) are not supported: write the values out", key_node.start_mark.line)
+            key = key_node.value
             if key in result:
                 raise fail(f"key {key!r} is given twice under {'.'.join(map(str, keys)) or 'the document'}", key_node.start_mark.line)
             lines[(*keys, key)] = key_node.start_mark.line
@@ -99,7 +108,13 @@ def _construct(node: yaml.Node, keys: Keys, lines: dict[Keys, int], open_nodes: 
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, (*keys, i), lines, inside, fail) for i, item in enumerate(node.value)]
-    return _scalar(node)
+    try:
+        return _scalar(node)
+    except (yaml.YAMLError, ValueError, AttributeError) as fault:  # a tag of Python's, a date that is none
+        what = node.tag.removeprefix("tag:yaml.org,2002:")
+        raise fail(
+            f"{'.'.join(map(str, keys))}: {node.value!r} cannot be read as {what!r}; put quotes around a text", node.start_mark.line
+        ) from fault
 
 
 def _scalar(node: yaml.Node) -> Any:
@@ -108,6 +123,26 @@ def _scalar(node: yaml.Node) -> Any:
         return loader.construct_object(node, deep=True)
     finally:
         loader.dispose()
+
+
+def _telling(fault: ValidationError) -> Any:
+    """The error that says most: of a value that fits no member of a union, that of the member which it comes nearest to."""
+    faults = fault.errors()
+    if faults[0]["type"] == "missing":  # perhaps it is there, under a misspelt name
+        faults.sort(key=lambda one: one["type"] != "extra_forbidden")
+    same = [one for one in faults if one["loc"][:1] == faults[0]["loc"][:1]]
+    return max(same, key=lambda one: len(one["loc"])) if isinstance(faults[0]["input"], (dict, list)) else faults[0]
+
+
+def _keys_of(fault: Any, data: Any) -> Keys:
+    """Where in the data an error is: its `loc` without the names of union members that pydantic puts in."""
+    keys: list[str | int] = []
+    for key in fault["loc"]:
+        if (isinstance(data, dict) and key in data) or (isinstance(data, list) and isinstance(key, int)):
+            keys.append(key)
+            data = data[key]
+    missing = [fault["loc"][-1]] if fault["type"] == "missing" else []
+    return (*keys, *missing)
 
 
 def _fields_at(cls: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
@@ -124,15 +159,18 @@ def _fields_at(cls: type[BaseModel], loc: Sequence[str | int]) -> list[str]:
 
 
 def _resolve(part: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    for option in [part, *part.get("anyOf", [])]:
+    options: list[dict[str, Any]] = [part, *part.get("anyOf", [])]
+    for option in options:
         if "$ref" in option:
             found: dict[str, Any] = schema["$defs"][option["$ref"].rsplit("/", 1)[-1]]
             return found
-    return part
+    return next((option for option in options if option.keys() & {"properties", "additionalProperties", "items"}), part)
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, dict):  # its values may hold a secret
-        return f"a mapping with the keys {', '.join(map(str, value))}"
+    if isinstance(value, dict):  # its values may hold a secret, and those of a list may
+        return f"a mapping with the keys {', '.join(map(str, value)) or '(none)'}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

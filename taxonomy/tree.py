@@ -174,8 +174,8 @@ class _AxisSpec(_Spec):
 class _SettingsSpec(_Spec):
     # the defaults are never used: only what the file sets is kept
     evolve_rounds: Rounds = 0
-    answers: Annotated[int, Field(ge=1, strict=True)] = 1
     revise_rounds: Rounds = 0
+    score_returns: Rounds = 0
     gates: Any = None
 
 

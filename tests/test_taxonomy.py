@@ -33,7 +33,7 @@ children:
         title: {en: Sawing, zh: 锯木}
         description: {en: Cut it., zh: 锯开。}
         weight: 2
-        settings: {answers: 3, gates: {minhash: false}}
+        settings: {revise_rounds: 3, gates: {minhash: false}}
         axes:
           tone: null
           tool:
@@ -77,7 +77,7 @@ def test_a_leaf_inherits_axes_seeds_settings_languages_and_weight(craft: Taxonom
 def test_a_leaf_adds_and_removes_axes_and_merges_settings_key_by_key(craft: Taxonomy) -> None:
     saw = craft.leaf("craft/wood/saw")
     assert [axis.name for axis in saw.axes] == ["tool"]
-    assert saw.settings == {"evolve_rounds": 1, "answers": 3, "gates": {"ifd": {"max": 1}, "minhash": False}}
+    assert saw.settings == {"evolve_rounds": 1, "revise_rounds": 3, "gates": {"ifd": {"max": 1}, "minhash": False}}
     assert saw.weight == 6.0
 
 
@@ -150,8 +150,8 @@ MISTAKES = {
     "an axis value without a label": ("{en: loud, zh: 大声}", "{en: loud}", 9, "value 'loud' of axis 'tone' has no label in zh"),
     "an axis weight below zero": ("weight: 2, en: calm", "weight: -2, en: calm", 8, "greater than 0, got -2"),
     "an axis removed that is not there": ("tone: null", "tune: null", 25, "unknown axis to remove 'tune': did you mean 'tone'"),
-    "an unknown setting": ("answers: 3", "answer: 3", 23, "unknown key 'answer': did you mean 'answers'"),
-    "a setting below its least": ("answers: 3", "answers: 0", 23, "greater than or equal to 1, got 0"),
+    "an unknown setting": ("revise_rounds: 3", "revise_round: 3", 23, "unknown key 'revise_round': did you mean 'revise_rounds'"),
+    "a setting below its least": ("revise_rounds: 3", "revise_rounds: -1", 23, "greater than or equal to 0, got -1"),
     "empty children": ("    languages: [zh]\n", "    languages: [zh]\n    children: {}\n", 37, "at least 1 item"),
     "a node that holds nothing": (
         "    languages: [zh]\n",

@@ -1,0 +1,202 @@
+"""What tests share: a small taxonomy, a recipe that points at a scripted server, a cast of agents, and a run of it all.
+
+A candidate is recognised by the server as a `Case`: its leaf's letter and its number. The writer's prompt shows an axis whose labels are
+dealt to the numbers; the instruction that the cast writes repeats letter and number, so that every later prompt shows them too.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from agents.scripted import Reply, Request, ScriptedServer
+from leafmill.ledger import CALLS, CANDIDATES, VERDICTS, VOTES, Ledger
+from leafmill.recipe import Recipe
+from leafmill.runfolder import RunFolder
+
+SEED = 7
+CASES = 60
+"""numbers that a leaf's cases can be told apart by"""
+
+
+class Case(NamedTuple):
+    leaf: str
+    number: int
+
+
+Line = Reply | str | Mapping[str, Any] | None
+Lines = Callable[[Request, Case], Line]
+
+
+class Cast:
+    """What every role says. `lines` are by role name, or `annotator` for all of the panel; a function may give None for the usual line."""
+
+    def __init__(self, **lines: Lines | Line) -> None:
+        self.lines = lines
+
+    def __call__(self, request: Request) -> Line:
+        role, case = request.role or "", case_of(request)
+        kind = "annotator" if role.startswith("annotator") else role
+        line = self.lines.get(role.replace("-", "_"), self.lines.get(kind))
+        said = line(request, case) if callable(line) else line
+        return usual(kind, request, case) if said is None else said
+
+
+def usual(kind: str, request: Request, case: Case) -> Line:
+    """What makes a candidate pass all gates, and differ from all others."""
+    asks = f"Explain to a new colleague how invoice {case.leaf}-{case.number} gets filed on shelf {case.number * 13 + 5}."
+    match kind:
+        case "planner":
+            return {"scenarios": [f"A clerk has lost page {number} of a long ledger." for number in range(8)]}
+        case "writer":
+            return {"instruction": asks, "input": ""}
+        case "evolver":
+            return {"instruction": f"{asks} Also name the most common mistake in round {len(request.prompt)}.", "input": ""}
+        case "answerer":
+            return f"Look up the number {case.leaf}-{case.number} first, then walk to its shelf and put the sheet behind the last."
+        case "annotator":
+            return {"rationale": "It does what was asked.", "score": 5}
+        case "critic":
+            return {"reason": "none", "score": 5}
+    return None
+
+
+def case_of(request: Request) -> Case:
+    """Whose request it is."""
+    text = request.prompt
+    if found := re.search(r"invoice ([a-z])-(\d+)", text):
+        return Case(found[1], int(found[2]))
+    leaf = re.search(r"> ([A-Z])$", text, re.MULTILINE)
+    label = re.search(r"card (\d+)", text)
+    return Case(leaf[1].lower() if leaf else "?", _numbers(leaf[1].lower())[int(label[1])] if leaf and label else -1)
+
+
+@functools.cache
+def _numbers(leaf: str) -> dict[int, int]:
+    """Which candidate of a leaf is dealt which card."""
+    from taxonomy.axes import deal
+
+    cards = [f"c{number}" for number in range(CASES)]
+    return {int(deal(cards, number, SEED, f"t/{leaf}", "axis", "card")[1:]): number for number in range(CASES)}
+
+
+def taxonomy(folder: Path, leaves: str = "a", settings: Mapping[str, Any] | None = None) -> Path:
+    """Write a taxonomy `t` with one leaf for each letter."""
+    values = {f"c{number}": {"en": f"card {number}", "zh": f"第 {number} 张"} for number in range(CASES)}
+    children = {
+        letter: {
+            "title": {"en": letter.upper(), "zh": letter.upper()},
+            "description": {"en": "Filing.", "zh": "归档。"},
+            "settings": (settings or {}).get(letter, {}),
+        }
+        for letter in leaves
+    }
+    tree = {
+        "name": "t",
+        "languages": ["en", "zh"],
+        "title": {"en": "Office", "zh": "办公"},
+        "axes": {"card": {"title": {"en": "card", "zh": "牌"}, "values": values}},
+        "children": children,
+    }
+    path = folder / "t.yaml"
+    path.write_text(yaml.safe_dump(tree, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def recipe(folder: Path, server: ScriptedServer | str, **overrides: Any) -> Recipe:
+    """A recipe read from a file in `folder`: one leaf, English, cheap gates only, both models at the server. Overrides replace keys."""
+    path = write_recipe(folder, server, **overrides)
+    return Recipe.read(path, {})
+
+
+def write_recipe(folder: Path, server: ScriptedServer | str, **overrides: Any) -> Path:
+    base_url = server if isinstance(server, str) else server.base_url
+    model = {"base_url": base_url, "attempts": 2, "timeout": 10, "concurrency": 32}
+    given = {
+        "name": "test",
+        "seed": SEED,
+        "taxonomies": ["t.yaml"],
+        "languages": ["en"],
+        "target": 3,
+        "in_flight": 8,
+        "models": {"generator": {**model, "model": "scripted-qwen"}, "judge": {**model, "model": "scripted-llama"}},
+        "roles": {"planner": {"off": True}},
+        "gates": {"semantic": False, "ifd": False},
+        **overrides,
+    }
+    if given["taxonomies"] == ["t.yaml"] and not (folder / "t.yaml").exists():
+        taxonomy(folder)
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in given.items() if v is not None}, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+async def go(recipe: Recipe, folder: Path, during: Callable[[Any], Any] | None = None) -> Any:
+    """Run a recipe in `folder`/run, to its end; the run, closed. `during` is told the open run before it goes."""
+    from graphs.prepare import prepare
+    from graphs.run import Run
+
+    async with Run.open(prepare(recipe), RunFolder(folder / "run"), lambda line: None) as run:
+        if during is not None:
+            during(run)
+        await run.go()
+    return run
+
+
+class Told(NamedTuple):
+    """What a ledger says of a run, as plain rows."""
+
+    candidates: list[dict[str, Any]]
+    calls: list[dict[str, Any]]
+    verdicts: list[dict[str, Any]]
+    votes: list[dict[str, Any]]
+
+    @property
+    def states(self) -> Counter[str]:
+        return Counter(one["state"] for one in self.candidates)
+
+    @property
+    def accepted(self) -> list[tuple[str, int]]:
+        return [(one["leaf"], one["number"]) for one in self.candidates if one["state"] == "accepted"]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [one["row"] for one in self.candidates if one["state"] == "accepted"]
+
+    def of(self, number: int, leaf: str = "t/a") -> dict[str, Any]:
+        (one,) = (one for one in self.candidates if (one["leaf"], one["number"]) == (leaf, number))
+        return one
+
+    def steps(self, number: int, leaf: str = "t/a") -> list[str]:
+        """The calls and verdicts of a candidate in their order: role names, and gates as `stage:gate`."""
+        id_ = self.of(number, leaf)["id"]
+        told = [(one["seq"], 0, one["id"], one["role"]) for one in self.calls if one["candidate"] == id_]
+        told += [
+            (one["seq"], 1, one["id"], f"{one['step'].split('.')[0]}:{one['gate']}") for one in self.verdicts if one["candidate"] == id_
+        ]
+        return [what for *_, what in sorted(told)]
+
+
+def told(folder: Path) -> Told:
+    """Everything in the ledger of `folder`/run."""
+    import sqlalchemy as sa
+
+    with Ledger(folder / "run" / "ledger.db", read_only=True) as ledger:
+        return Told(
+            ledger.rows(sa.select(CANDIDATES).order_by(CANDIDATES.c.leaf, CANDIDATES.c.number)),
+            *(ledger.rows(sa.select(table).order_by(table.c.id)) for table in (CALLS, VERDICTS, VOTES)),
+        )
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    """A scripted server whose cast makes every candidate pass; set `server.script` for another."""
+    async with ScriptedServer(seed=SEED, script=Cast()) as one:
+        yield one
