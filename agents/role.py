@@ -12,26 +12,23 @@
     ---
     What changes: the user message. {{ answer }} comes fenced, as data.
 
-`Roles.load` reads all files and checks everything that can be checked before a token is spent: unknown keys, a variable that the
-stage does not offer, Jinja syntax, contracts of variants that disagree, a stage without a role. Text that a model wrote reaches a
-template as `Foreign`, which prints inside tags that it cannot close, so a prompt author cannot forget the fence. Filters work on the
-text inside the fence, not on the fence.
+`Roles.load` reads all files and finds, before a token is spent: unknown keys, a variable that the stage does not offer, bad Jinja syntax,
+a contract without what the graph reads, variants of one role that disagree.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jinja2
-from jinja2 import meta, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from agents.contract import MUST_SAY, READ_AS, FieldSpec, json_schema, reply_model
+from agents.template import OFFERS, compiled, fenced
 from leafmill import yamlfile
 from leafmill.errors import Place, RoleFileError, unknown
 from leafmill.records import Language, digest
@@ -41,79 +38,8 @@ Stage = Literal["plan", "write", "evolve", "answer", "annotate", "criticise"]
 BUILT_IN = Path(__file__).parent.parent / "prompts"
 """The folder of the built-in role files."""
 
-ROW = {"instruction", "input"}
-LEAF = {"language", "trail", "description", "axes"}
-OFFERS: dict[str, frozenset[str]] = {
-    "plan": frozenset(LEAF | {"seeds", "count", "known"}),
-    "write": frozenset(LEAF | {"seeds", "scenario"}),
-    "evolve": frozenset(LEAF | ROW | {"operator"}),
-    "answer": frozenset(LEAF | ROW | {"answer", "feedback"}),
-    "annotate": frozenset(LEAF | ROW | {"answer"}),
-    "criticise": frozenset(LEAF | ROW | {"answer"}),
-}
-"""The variables that each stage offers to its templates. A role with `after:` is offered what the critic is."""
-
-FOREIGN = frozenset({"instruction", "input", "answer", "feedback", "scenario", "known"})
-"""Variables whose text a model wrote."""
-
-MUST_SAY: dict[str, frozenset[str]] = {
-    "plan": frozenset({"scenarios"}),
-    "write": frozenset({"instruction"}),
-    "evolve": frozenset({"instruction"}),
-    "annotate": frozenset({"score"}),
-    "criticise": frozenset({"score"}),
-}
-"""The reply fields that the graph reads, by stage. The answer stage takes plain text, or a field `answer`."""
-
-READ_AS = {
-    "scenarios": "list[str]",
-    "score": "int",
-    **dict.fromkeys(("instruction", "input", "answer", "rationale", "reason"), "str"),
-}
-"""The types of the reply fields that the graph knows by name."""
-
 PLAYED_BY = {"plan": "planner", "write": "writer", "evolve": "evolver", "answer": "answerer", "criticise": "critic"}
 """Each stage but `annotate` is played by one role, of this name."""
-
-
-class FieldSpec(BaseModel):
-    """One field of a reply contract. `min`/`max`: value of a number, characters of a text, items of a list."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    type: Literal["str", "int", "float", "bool", "list[str]"] = "str"
-    min: float | None = None
-    max: float | None = None
-    one_of: tuple[str, ...] = ()
-    optional: bool = False
-    says: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, data: Any) -> Any:
-        return {"type": data} if isinstance(data, str) else data
-
-    @property
-    def absent(self) -> Any:
-        """What an optional field is when the reply leaves it out."""
-        return {"str": "", "list[str]": []}.get(self.type)
-
-    def annotation(self) -> Any:
-        """The field as a pydantic annotation; a text is stripped, and may be empty only when `optional`."""
-        low, high = self.min, self.max
-        if self.one_of:
-            return Annotated[Literal[self.one_of], Field(description=self.says or None)]
-        if self.type == "str":
-            least = int(low) if low is not None else (0 if self.optional else 1)
-            limits = StringConstraints(strip_whitespace=True, min_length=least, max_length=int(high) if high is not None else None)
-            return Annotated[str, limits, Field(description=self.says or None)]
-        if self.type == "list[str]":
-            fewest, most = int(low) if low is not None else None, int(high) if high is not None else None
-            item = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-            return Annotated[list[item], Field(min_length=fewest, max_length=most, description=self.says or None)]
-        if self.type == "bool":
-            return Annotated[bool, Field(description=self.says or None)]
-        kind = int if self.type == "int" else float
-        return Annotated[kind, Field(ge=low, le=high, description=self.says or None)]
 
 
 class Head(BaseModel):
@@ -164,25 +90,6 @@ class Head(BaseModel):
         return self
 
 
-class Foreign:
-    """Text that another agent wrote. However it is printed, it stands inside tags that it cannot close."""
-
-    def __init__(self, text: str, label: str) -> None:
-        self._text, self._label = text, label  # the sandbox lets no template read a name that begins with _
-
-    def __str__(self) -> str:
-        inner = re.sub(rf"<(/?)(?=\s*{re.escape(self._label)}\b)", r"<\1 ", self._text, flags=re.IGNORECASE)
-        return f"<{self._label}>\n{inner}\n</{self._label}>"
-
-    def __bool__(self) -> bool:
-        return bool(self._text)
-
-    def through(self, work: Callable[[str], Any]) -> Any:
-        """What a filter makes of the text: a text is foreign again."""
-        made = work(self._text)
-        return Foreign(str(made), self._label) if isinstance(made, str) else made
-
-
 @dataclass(frozen=True)
 class Role:
     """One prompt file, ready to be rendered. Variants of a role share its name and contract."""
@@ -208,19 +115,15 @@ class Role:
 
     @cached_property
     def schema(self) -> dict[str, Any] | None:
-        """The JSON schema of the reply, closed and with every field required, as strict structured output wants it."""
-        if self.contract is None:
-            return None
-        schema = self.contract.model_json_schema()
-        schema["required"] = list(schema["properties"])
-        return _without_titles(schema)
+        """The JSON schema of the reply; None when it is plain text."""
+        return None if self.contract is None else json_schema(self.contract)
 
     def render(self, values: Mapping[str, Any]) -> list[dict[str, str]]:
         """The messages. `values` must hold what the stage offers; foreign text is fenced on the way."""
-        fenced = {k: _fence(k, v) if k in FOREIGN else v for k, v in values.items()}
+        told = fenced(values)
         parts = [("system", self.system), ("user", self.user)]
         try:
-            return [{"role": role, "content": template.render(fenced).strip()} for role, template in parts if template is not None]
+            return [{"role": role, "content": template.render(told).strip()} for role, template in parts if template is not None]
         except Exception as fault:  # a template is a program: whatever it raises is a fault of the role file
             raise RoleFileError(f"the template cannot be rendered: {fault}", Place(self.path)) from fault
 
@@ -242,8 +145,8 @@ def read(path: Path) -> Role:
         raise source.fail(f"the file name must be {head.name}.md or {head.name}.<variant>.md, got {path.name!r}", ["name"])
     _check_contract(head, source)
     offered = OFFERS[head.stage or "criticise"]
-    templates = [_template(section, offered, path) for section in sections[1:]]
-    contract = None if head.reply == "text" else _contract(head.name, head.reply)
+    templates = [compiled(section.text, offered, str(path), section.line) for section in sections[1:]]
+    contract = None if head.reply == "text" else reply_model(head.name, head.reply)
     variant = path.stem[len(head.name) + 1 :] or "default"
     return Role(head, variant, str(path), digest(text), templates[0] if len(templates) == 2 else None, templates[-1], contract, text)
 
@@ -311,11 +214,11 @@ class Roles:
                     raise RoleFileError(f"`{part}` of role {role.name!r} is not that of its variant {other.path}", Place(role.path))
 
 
-class Section:
+class Section(NamedTuple):
     """A part of a role file: its text, and the line of the file on which it starts."""
 
-    def __init__(self, text: str, line: int) -> None:
-        self.text, self.line = text, line
+    text: str
+    line: int
 
 
 def _sections(text: str, path: Path) -> list[Section]:
@@ -331,24 +234,6 @@ def _sections(text: str, path: Path) -> list[Section]:
     if not sections[-1].text.strip():
         raise RoleFileError("has no text after its head", Place(str(path), len(lines)))
     return sections
-
-
-def _template(section: Section, offered: frozenset[str], path: Path) -> jinja2.Template:
-    try:
-        tree = JINJA.parse(section.text)
-        template = JINJA.from_string(section.text)
-    except jinja2.TemplateSyntaxError as fault:
-        raise RoleFileError(f"Jinja: {fault.message}", Place(str(path), section.line + fault.lineno - 1)) from None
-    wanted = meta.find_undeclared_variables(tree)
-    for name in tree.find_all(nodes.Name):
-        if name.name in wanted and name.name not in offered:
-            raise RoleFileError(unknown("variable", name.name, offered), Place(str(path), section.line + name.lineno - 1))
-    return template
-
-
-def _contract(name: str, fields: Mapping[str, FieldSpec]) -> type[BaseModel]:
-    parts: dict[str, Any] = {key: (spec.annotation(), ... if not spec.optional else spec.absent) for key, spec in fields.items()}
-    return create_model(name.replace("-", "_"), __config__=ConfigDict(extra="forbid"), **parts)
 
 
 def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
@@ -372,38 +257,3 @@ def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
 
 def _shape(part: Any) -> Any:
     return {k: (v.type, v.one_of) for k, v in part.items()} if isinstance(part, dict) else part
-
-
-def _fence(label: str, value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [Foreign(str(v), label) for v in value]
-    return Foreign(value, label) if isinstance(value, str) else value
-
-
-def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
-    """Pydantic's generated titles and defaults only cost tokens."""
-    schema = {k: v for k, v in schema.items() if k != "title"}
-    schema["properties"] = {
-        key: {k: v for k, v in prop.items() if k not in ("title", "default")} for key, prop in schema["properties"].items()
-    }
-    return schema
-
-
-def _inside_fence(filter_: Callable[..., Any]) -> Callable[..., Any]:
-    """A Jinja filter that works on the text inside a fence; some take the environment before the value."""
-    at = int(hasattr(filter_, "jinja_pass_arg"))
-
-    @wraps(filter_)
-    def applied(*args: Any, **named: Any) -> Any:
-        value = args[at] if len(args) > at else None
-        if not isinstance(value, Foreign):
-            return filter_(*args, **named)
-        return value.through(lambda text: filter_(*args[:at], text, *args[at + 1 :], **named))
-
-    return applied
-
-
-JINJA = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False, autoescape=False
-)
-JINJA.filters = {name: _inside_fence(filter_) for name, filter_ in JINJA.filters.items()}

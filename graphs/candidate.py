@@ -14,7 +14,7 @@ it `waiting` for a person, a gate that refuses ends it `rejected`: always with t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -27,6 +27,7 @@ from langgraph.runtime import Runtime
 from agents import amender, annotator, answerer, critic, evolver, writer
 from agents.chat import Chat, Reply
 from filters.gate import ENDS, Gate, Stage, Subject, refusal
+from filters.memory import Remembering
 from graphs.admission import Admission
 from leafmill.errors import CallError
 from leafmill.ledger import Ending, Ledger, Step
@@ -114,14 +115,22 @@ async def write(state: State, context: Context, step: Step) -> State:
 
 
 async def screen(state: State, context: Context, step: Step) -> State:
-    """The gates on the instruction. A child that they refuse gives way to its parent."""
-    verdict = await _judged("screen", state, context, step)
+    """The gates on the instruction. A child that they refuse gives way to its parent, unless it is a duplicate.
+
+    Gates that remember are asked about the last version only, and end a candidate here as they would at admission: so its fate does not
+    depend on how far other candidates have come.
+    """
+    evolving = _will_evolve(state, context)
+    memory = {gate.name for gate in context.gates.get("screen", ()) if isinstance(gate, Remembering)}
+    verdict = await _judged("screen", state, context, step, but=memory if evolving else ())
     if verdict is None:
-        return {"parent": None}
+        return {"goto": "evolve" if evolving else "answer"}
     parent = state.get("parent")
-    if parent is None or verdict.decision == "error":
+    if parent is None or verdict.decision == "error" or verdict.gate in memory:
         return {"ending": _ending("screen", verdict)}
-    return {"row": parent, "parent": None, "lineage": state["lineage"][:-1], "ending": state.get("fallback")}
+    made = state["lineage"]
+    grown = max(i for i, one in enumerate(made) if "operator" in one)
+    return {"row": parent, "parent": None, "lineage": made[:grown], "ending": state.get("fallback"), "goto": "screen"}
 
 
 async def evolve(state: State, context: Context, step: Step) -> State:
@@ -230,7 +239,7 @@ def build(panel: Sequence[str], own: Mapping[str, Sequence[str]] | None = None) 
         ("answer", after["answer"], "check"),
     ):
         _chain(graph, [first, *chain, last])
-    graph.add_conditional_edges("screen", _after_screen, ["evolve", "answer", "reject"])
+    graph.add_conditional_edges("screen", _to_goto, ["screen", "evolve", "answer", "reject"])
     graph.add_conditional_edges("check", _after_check(panel), [*panel, "reject"])
     for name in panel:
         graph.add_edge(name, "criticise")
@@ -259,13 +268,6 @@ def _unless_ended(there: str) -> Callable[[State], str]:
         return "reject" if state.get("ending") else there
 
     return route
-
-
-def _after_screen(state: State, runtime: Runtime[Context]) -> Literal["evolve", "answer", "reject"]:
-    if state.get("ending"):
-        return "reject"
-    # a candidate that was sent back has been evolved for that once more already
-    return "evolve" if not state.get("fallback") and state["evolved"] < runtime.context.flow.evolve_rounds else "answer"
 
 
 def _after_check(panel: Sequence[str]) -> Callable[[State], list[str]]:
@@ -299,10 +301,16 @@ def _node(name: str, work: Work) -> Node:
     return run
 
 
-async def _judged(stage: Stage, state: State, context: Context, step: Step) -> Verdict | None:
-    """Ask the gates of a stage in order; the first verdict that is not `accept`, or None."""
+async def _judged(stage: Stage, state: State, context: Context, step: Step, but: Collection[str] = ()) -> Verdict | None:
+    """Ask the gates of a stage in order, `but` some; the first verdict that is not `accept`, or None."""
     subject = replace(_subject(state), facts={"stage": stage})
-    return await refusal(context.gates.get(stage, ()), subject, partial(context.ledger.note_verdict, step))
+    gates = [gate for gate in context.gates.get(stage, ()) if gate.name not in but]
+    return await refusal(gates, subject, partial(context.ledger.note_verdict, step))
+
+
+def _will_evolve(state: State, context: Context) -> bool:
+    """Whether an evolution round is left; a candidate that was sent back has been evolved for that once more already."""
+    return not state.get("fallback") and state["evolved"] < context.flow.evolve_rounds
 
 
 def _subject(state: State) -> Subject:

@@ -44,10 +44,11 @@ async def end_of(folder: Path, server: ScriptedServer, during: Any = None, **ove
 async def test_a_good_candidate_visits_every_stage_in_order(tmp_path: Path, server: ScriptedServer) -> None:
     end = await end_of(tmp_path, server, **ONE)
     screen = [f"screen:{gate}" for gate in SCREEN]
+    early = screen[:-2]  # duplicates are looked for once the instruction is final
     check = [f"check:{gate}" for gate in ("length", "language", "leak", "refusal", "evolution")]
-    assert told(tmp_path).steps(0) == [
-        "writer", *screen, "evolver", *screen, "answerer", *check, *PANEL, "critic", "agree:agreement", "agree:critic", "admit:exact", "admit:minhash",
-    ]  # fmt: skip
+    panel = [*PANEL, "critic", "agree:agreement", "agree:critic"]
+    steps = ["writer", *early, "evolver", *screen, "answerer", *check, *panel, "admit:exact", "admit:minhash"]
+    assert told(tmp_path).steps(0) == steps
     assert (end["state"], end["stage"], end["code"]) == ("accepted", "admit", "")
     assert {one["decision"] for one in told(tmp_path).verdicts} == {"accept"}
     assert [(vote["role"], vote["score"]) for vote in told(tmp_path).votes] == [(name, 5) for name in PANEL]
@@ -122,7 +123,7 @@ async def test_a_duplicate_of_an_accepted_row_is_rejected_and_named(tmp_path: Pa
     [
         ("Explain to a new colleague how invoice a-0 gets filed on shelf 5!", "evolution.equal"),
         ("#Rewritten Prompt# Explain to a new colleague how invoice a-0 gets filed on shelf 5, and why.", "leak.prompt_words"),
-        ("Explain how invoice a-0 gets filed. " + "Then do it all again, more slowly. " * 20, "evolution.growth"),
+        ("Explain how invoice a-0 gets filed. " + "Then do it again. " * 30, "evolution.growth"),
         ("解释一下发票应该怎样归档，并且说明为什么一定要这样做才行。", "language.mismatch"),
     ],
 )
@@ -418,4 +419,4 @@ async def test_a_leaf_that_fills_while_a_panel_is_about_to_vote_ends_the_candida
 
     end = await end_of(tmp_path, server, during, **PLAIN)
     assert (end["state"], end["code"]) == ("rejected", "quota_met")
-    assert end["stage"] in PANEL
+    assert end["stage"] in (*PANEL, "criticise")

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agents.role import BUILT_IN, OFFERS, Foreign, Role, Roles, read
+from agents.role import BUILT_IN, Role, Roles, read
+from agents.template import OFFERS, Foreign
 from leafmill.errors import RoleFileError
 
 CRITIC = """\

@@ -1,0 +1,91 @@
+"""The contract of a role's reply: fields as a role file writes them, as a pydantic model, and as the JSON schema that a server obeys.
+
+reply:
+  reason: {type: str, max: 300, says: what is wrong}
+  score: {type: int, min: 1, max: 5}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
+
+MUST_SAY: dict[str, frozenset[str]] = {
+    "plan": frozenset({"scenarios"}),
+    "write": frozenset({"instruction"}),
+    "evolve": frozenset({"instruction"}),
+    "annotate": frozenset({"score"}),
+    "criticise": frozenset({"score"}),
+}
+"""The reply fields that the graph reads, by stage. The answer stage takes plain text, or a field `answer`."""
+
+READ_AS = {
+    "scenarios": "list[str]",
+    "score": "int",
+    **dict.fromkeys(("instruction", "input", "answer", "rationale", "reason"), "str"),
+}
+"""The types of the reply fields that the graph knows by name."""
+
+
+class FieldSpec(BaseModel):
+    """One field of a reply contract. `min`/`max`: value of a number, characters of a text, items of a list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: Literal["str", "int", "float", "bool", "list[str]"] = "str"
+    min: float | None = None
+    max: float | None = None
+    one_of: tuple[str, ...] = ()
+    optional: bool = False
+    says: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: Any) -> Any:
+        return {"type": data} if isinstance(data, str) else data
+
+    @property
+    def absent(self) -> Any:
+        """What an optional field is when the reply leaves it out."""
+        return {"str": "", "list[str]": []}.get(self.type)
+
+    def annotation(self) -> Any:
+        """The field as a pydantic annotation; a text is stripped, and may be empty only when `optional`."""
+        low, high = self.min, self.max
+        if self.one_of:
+            return Annotated[Literal[self.one_of], Field(description=self.says or None)]
+        if self.type == "str":
+            least = int(low) if low is not None else (0 if self.optional else 1)
+            limits = StringConstraints(strip_whitespace=True, min_length=least, max_length=int(high) if high is not None else None)
+            return Annotated[str, limits, Field(description=self.says or None)]
+        if self.type == "list[str]":
+            fewest, most = int(low) if low is not None else None, int(high) if high is not None else None
+            item = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+            return Annotated[list[item], Field(min_length=fewest, max_length=most, description=self.says or None)]
+        if self.type == "bool":
+            return Annotated[bool, Field(description=self.says or None)]
+        kind = int if self.type == "int" else float
+        return Annotated[kind, Field(ge=low, le=high, description=self.says or None)]
+
+
+def reply_model(name: str, fields: Mapping[str, FieldSpec]) -> type[BaseModel]:
+    """The pydantic model of a contract; a field that is not in it is an error."""
+    parts: dict[str, Any] = {key: (spec.annotation(), ... if not spec.optional else spec.absent) for key, spec in fields.items()}
+    return create_model(name.replace("-", "_"), __config__=ConfigDict(extra="forbid"), **parts)
+
+
+def json_schema(contract: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a contract, closed and with every field required, as strict structured output wants it."""
+    schema = contract.model_json_schema()
+    schema["required"] = list(schema["properties"])
+    return _without_titles(schema)
+
+
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    """Pydantic's generated titles and defaults only cost tokens."""
+    schema = {k: v for k, v in schema.items() if k != "title"}
+    schema["properties"] = {
+        key: {k: v for k, v in prop.items() if k not in ("title", "default")} for key, prop in schema["properties"].items()
+    }
+    return schema
