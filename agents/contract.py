@@ -30,12 +30,13 @@ READ_AS = {
 
 
 class FieldSpec(BaseModel):
-    """One field of a reply contract. `min`/`max`: value of a number, characters of a text, items of a list."""
+    """One field of a reply contract. `min`/`max`: value of a number, characters of a text, items of a list; `each`: characters of an item."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     type: Literal["str", "int", "float", "bool", "list[str]"] = "str"
     min: float | None = None
     max: float | None = None
+    each: int | None = Field(None, ge=1)
     one_of: tuple[str, ...] = ()
     optional: bool = False
     says: str = ""
@@ -61,7 +62,7 @@ class FieldSpec(BaseModel):
             return Annotated[str, limits, Field(description=self.says or None)]
         if self.type == "list[str]":
             fewest, most = int(low) if low is not None else None, int(high) if high is not None else None
-            item = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+            item = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=self.each)]
             return Annotated[list[item], Field(min_length=fewest, max_length=most, description=self.says or None)]
         if self.type == "bool":
             return Annotated[bool, Field(description=self.says or None)]

@@ -19,6 +19,8 @@ def operator(brief: Brief, round_: int) -> str:
 
 async def evolve(chat: Chat, leaf: Leaf, brief: Brief, row: Row, step: Step, round_: int) -> tuple[Row, Reply]:
     """The harder row, without an answer, and the reply it came from. Raises CallError."""
-    reply = await chat.ask("evolver", brief.language, step, {**about_row(leaf, brief, row), "operator": operator(brief, round_)})
-    child = Row(language=row.language, instruction=reply.get("instruction"), input=reply.get("input") or row.input)
-    return child, reply
+    change = operator(brief, round_)
+    reply = await chat.ask("evolver", brief.language, step, {**about_row(leaf, brief, row), "operator": change})
+    # Only this operator is about the input; what else comes back as one is a copy with slips in it.
+    input_ = (change == "complicate_input" and reply.get("input")) or row.input
+    return Row(language=row.language, instruction=reply.get("instruction"), input=input_), reply
