@@ -4,8 +4,9 @@
                   -> no: Endpoint.complete -> record -> parse -> reply
                                                           `-- unreadable: asked again once, with the error -> record -> parse
 
-The key of a call says what was asked: model, rendered messages, schema, the parameters that change the meaning (temperature, seed),
-and whose call it is (candidate, step, sample). Limits (max_tokens, timeout) are not in it: raising one keeps what succeeded.
+The key of a call says what was asked: model, rendered messages, schema, the parameters that change the meaning (temperature, seed,
+the model's `extra_body`), and whose call it is (candidate, step, sample). Limits (max_tokens, timeout) are not in it: raising one keeps
+what succeeded.
 A repaired reply is recorded under the key of the call it repairs, so that a resumed run reads one good reply.
 """
 
@@ -80,7 +81,7 @@ class Chat:
             await self.ledger.record_call(unasked)
             raise TemplateError(str(fault)) from fault
         schema = None if role.schema is None else (role.name, role.schema)
-        meaning = {k: v for k, v in params.items() if k != "max_tokens"}
+        meaning = {**endpoint.model.extra_body, **{k: v for k, v in params.items() if k != "max_tokens"}}
         key = digest(endpoint.model.served_name, messages, meaning, schema, step.candidate, step.name, sample, length=32)
         call = Call(key, step, *made_by, messages, params)
         if recorded := self.ledger.recorded_call(key):

@@ -30,7 +30,7 @@ READ_AS = {
 
 
 class FieldSpec(BaseModel):
-    """One field of a reply contract. `min`/`max`: value of a number, characters of a text, items of a list; `each`: characters of an item."""
+    """One field of a contract. `min`/`max`: value of a number, characters of a text, items of a list; `each`: characters of an item."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     type: Literal["str", "int", "float", "bool", "list[str]"] = "str"

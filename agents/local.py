@@ -47,8 +47,8 @@ async def serve(
 ) -> AsyncIterator[Server]:
     """Serves the model on a free port of this machine until the block ends. Raises WeightsError.
 
-    threads: one per core that this process may use, at most 8. Idle ones sleep (OMP_WAIT_POLICY=PASSIVE), so a second thread costs
-        no processor time and, on two cores, gave 1.05 to 1.4 times the tokens a second of one, alone as well as beside other work.
+    threads: one per core that this process may use, at most 8. They spin a little and then sleep (see agents.llama), so a second thread
+        helps alone and does no harm beside other work.
     slots: two per core, from 2 to 8. A slot keeps the prompt it saw last and computes only what differs in the next one. Each slot
         has to see a prefix once before that helps, so more slots start slower and then generate faster.
     context: tokens per slot; 4096 unless the known model says otherwise.

@@ -25,7 +25,12 @@ class Admission:
     def __init__(self, ledger: Ledger, gates: Mapping[str, Sequence[Gate]], quotas: Mapping[str, int], accepted: Mapping[str, int]) -> None:
         self._ledger, self._gates, self._quotas = ledger, gates, quotas
         self._accepted = Counter(accepted)
+        remembering = (gate for of_leaf in gates.values() for gate in of_leaf if isinstance(gate, Remembering))
+        self.memory = tuple({gate.name: gate for gate in remembering}.values())
+        """one gate of each kind that remembers, for leaves share what is remembered: that of a leaf which has the gate off, too"""
         self._under_way: dict[str, set[int]] = defaultdict(set)
+        self._undecided: dict[str, int] = {}
+        """by leaf, the lowest number that was left open: nobody after it may be decided before it is"""
         self._moved = asyncio.Condition()
         self._one_at_a_time = asyncio.Lock()
 
@@ -39,10 +44,12 @@ class Admission:
         """A candidate is under way; later ones of its leaf wait for it at the door. Call in the order of numbers."""
         self._under_way[brief.leaf].add(brief.number)
 
-    async def leave(self, brief: Brief) -> None:
-        """A candidate has ended, however it did."""
+    async def leave(self, brief: Brief, decided: bool = True) -> None:
+        """A candidate has ended, however it did; or, not `decided`, it is left open because the run ends."""
         async with self._moved:
             self._under_way[brief.leaf].discard(brief.number)
+            if not decided:
+                self._undecided[brief.leaf] = min(brief.number, self._undecided.get(brief.leaf, brief.number))
             self._moved.notify_all()
 
     async def admit(self, brief: Brief, subject: Subject, lineage: Mapping[str, Any], step: Step) -> Ending:
@@ -54,12 +61,13 @@ class Admission:
             await self._ledger.finish(brief, ending, subject.row, lineage)
             if ending.state == "accepted":
                 self._accepted[brief.leaf] += 1
-                for gate in self._gates[brief.leaf]:
-                    if isinstance(gate, Remembering):
-                        await gate.add(subject)
+                for gate in self.memory:
+                    await gate.add(subject)
         return ending
 
     async def _decide(self, brief: Brief, subject: Subject, step: Step) -> Ending:
+        if self._undecided.get(brief.leaf, brief.number) < brief.number:
+            return Ending("open", "admit", "halted", "a candidate before it was left open")
         if self.is_full(brief.leaf):
             return Ending("rejected", "admit", "quota_met", "good, but the leaf was full")
         verdict = await refusal(self._gates[brief.leaf], subject, partial(self._ledger.note_verdict, step))

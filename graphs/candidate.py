@@ -29,15 +29,17 @@ from agents.chat import Chat, Reply
 from filters.gate import ENDS, Gate, Stage, Subject, refusal
 from filters.memory import Remembering
 from graphs.admission import Admission
-from leafmill.errors import CallError
+from leafmill.errors import CallError, ReplyError
 from leafmill.ledger import Ending, Ledger, Step
 from leafmill.recipe import Flow
-from leafmill.records import Brief, Row, Verdict, Vote
+from leafmill.records import Brief, Language, Row, Verdict, Vote
 from taxonomy import Leaf
 
 RECURSION_LIMIT = 200
 SEND_BACK: Mapping[str, Literal["evolve", "answer"]] = {"ifd.too_easy": "evolve", "ifd.misaligned": "answer"}
 """What a verdict of the score stage is sent back for, and to whom."""
+MISALIGNED: Mapping[Language, str] = {"en": "The answer does not follow from what was asked.", "zh": "回答与所问的对不上。"}
+"""What the answerer is told then: the critic had nothing against the answer."""
 HOLD = frozenset({"agreement.disagree"})
 """Rejections that a person should see: the panel is split, so nobody knows."""
 
@@ -88,6 +90,8 @@ class Context:
     gates: Mapping[Stage, Sequence[Gate]]
     admission: Admission
     flow: Flow
+    halted: Callable[[], str | None] = lambda: None
+    """why candidates under way should be left open where they stand (a budget is used up, a person interrupts), or None"""
 
 
 Work = Callable[[State, Context, Step], Awaitable[State]]
@@ -134,8 +138,12 @@ async def screen(state: State, context: Context, step: Step) -> State:
 
 
 async def evolve(state: State, context: Context, step: Step) -> State:
+    """A harder child. A reply that cannot be used is an evolution that failed: the parent goes on, as when the gates refuse a child."""
     brief, round_ = state["brief"], state["evolved"]
-    child, reply = await evolver.evolve(context.chat, context.leaf, brief, state["row"], step, round_)
+    try:
+        child, reply = await evolver.evolve(context.chat, context.leaf, brief, state["row"], step, round_)
+    except ReplyError:  # recorded by the call
+        return {"evolved": round_ + 1, "ending": state.get("fallback")}
     made = {**_made("instruction", step, reply), "operator": evolver.operator(brief, round_), "from": state["row"].instruction}
     return {"row": child, "parent": state["row"], "evolved": round_ + 1, "lineage": [*state["lineage"], made]}
 
@@ -175,8 +183,7 @@ async def score(state: State, context: Context, step: Step) -> State:
     ending, back = _ending("score", verdict), SEND_BACK.get(verdict.code)
     if back is None or state["returned"] >= context.flow.score_returns:
         return {"ending": ending}
-    critique = state.get("critique")
-    feedback = critique.reason if critique and back == "answer" else ""
+    feedback = MISALIGNED[state["row"].language] if back == "answer" else ""
     return {"goto": back, "returned": state["returned"] + 1, "feedback": feedback, "fallback": ending}
 
 
@@ -187,7 +194,7 @@ async def admit(state: State, context: Context, step: Step) -> State:
 
 
 async def reject(state: State, context: Context, step: Step) -> State:
-    """Decide what did not get in: rejected, errored or waiting. Its row is kept for those who look."""
+    """Decide what did not get in: rejected, errored or waiting; or left open for the next run. Its row is kept for those who look."""
     ending = state.get("ending") or Ending("errored", "graph", "no_ending", "the graph ended without a reason")
     await context.ledger.finish(state["brief"], ending, state["row"], {"made": state["lineage"]})
     return {"ending": ending}
@@ -285,14 +292,20 @@ def _to_goto(state: State) -> str:
 
 
 def _node(name: str, work: Work) -> Node:
-    """Number the step, end the candidate when its leaf is full, and turn a failed call into the state `errored`."""
+    """Number the step, end the candidate when its leaf is full or the run halts, and turn a failed call into the state `errored`."""
 
     async def run(state: State, runtime: Runtime[Context]) -> State:
         context, brief = runtime.context, state["brief"]
         # Limits do not rename a step, so that its recorded calls are found again: rounds of answers and evolutions do.
         step = Step(brief.id, brief.leaf, state["seq"] + 1, f"{name}.{state['evolved']}.{state['answered']}")
-        if name not in ("admit", "reject") and context.admission.is_full(brief.leaf):
-            return {"seq": step.seq, "ending": Ending("rejected", name, "quota_met", "the leaf was full before this candidate was done")}
+        if name not in ("admit", "reject"):
+            if context.admission.is_full(brief.leaf):
+                return {
+                    "seq": step.seq,
+                    "ending": Ending("rejected", name, "quota_met", "the leaf was full before this candidate was done"),
+                }
+            if why := context.halted():
+                return {"seq": step.seq, "ending": Ending("open", name, "halted", why)}
         try:
             return {"seq": step.seq, **await work(state, context, step)}
         except CallError as fault:

@@ -28,7 +28,7 @@ from graphs import candidate
 from graphs.admission import Admission
 from graphs.slots import Slots
 from leafmill.errors import CallError
-from leafmill.ledger import CANDIDATES
+from leafmill.ledger import CANDIDATES, Ending
 from leafmill.records import Brief, Language
 from taxonomy import Leaf, draw
 
@@ -59,9 +59,8 @@ class LeafJob:
     graph: CompiledStateGraph[candidate.State, candidate.Context, candidate.State, candidate.State]
     admission: Admission
     slots: Slots
-    spent: Callable[[], str | None]
-    """the reason why the run's budget is used up, or None"""
-    stopping: asyncio.Event
+    halted: Callable[[], Outcome | None]
+    """the outcome of a run that goes no further, or None"""
     ended: Callable[[], None] = lambda: None
     """called after each candidate"""
     counts: Counter[str] = field(default_factory=Counter)
@@ -73,6 +72,8 @@ class LeafJob:
     under_way: int = 0
     outcome: Outcome | None = None
     _again: list[Brief] = field(default_factory=list)
+    _open: dict[str, Brief] = field(default_factory=dict)
+    """candidates that are neither under way nor decided: an earlier run left them, or this one as it halts"""
     _next: int = 0
     _scenarios: dict[Language, list[list[str]]] = field(default_factory=dict)
     _drawn: Counter[Language] = field(default_factory=Counter)
@@ -84,7 +85,10 @@ class LeafJob:
             self._next += 1
             self._drawn[found["language"]] += 1
             if found["state"] in ("open", "errored") or found["code"] == "quota_met":
-                self._again.append(Brief.model_validate(found["brief"]))
+                brief = Brief.model_validate(found["brief"])
+                self._again.append(brief)
+                if found["state"] == "open":
+                    self._open[brief.id] = brief
             else:
                 self.counts[found["state"]] += 1
 
@@ -103,7 +107,7 @@ class LeafJob:
 
     @property
     def is_over(self) -> bool:
-        return self.accepted >= self.target or self.stopping.is_set() or self.spent() is not None
+        return self.accepted >= self.target or self.halted() is not None
 
     @property
     def is_hungry(self) -> bool:
@@ -133,23 +137,37 @@ class LeafJob:
 
     async def carry(self, brief: Brief) -> None:
         """Carry one candidate from its brief to its end."""
+        decided = False
         try:
             await self.context.ledger.begin(brief)
             config: Any = {"recursion_limit": candidate.RECURSION_LIMIT, "run_name": brief.id}
             final = await self.graph.ainvoke(candidate.start(brief), config, context=self.context)
             ending = final["ending"]
+            if ending.state == "open":
+                self._open[brief.id] = brief
+                return
+            decided = True
             self.counts[ending.state] += 1
             self.new[ending.state] += 1
             if ending.state != "accepted":
                 self.codes[ending.code] += 1
         finally:
             self.under_way -= 1
-            await self.admission.leave(brief)
+            await self.admission.leave(brief, decided)
             self.slots.give_back()
             self.ended()
 
+    async def close_open(self) -> None:
+        """The leaf is full: what was left open ends too, unless a larger quota takes it up again."""
+        for brief in self._open.values():
+            ending = Ending("rejected", "plan", "quota_met", "the leaf was full before this candidate was taken up again")
+            await self.context.ledger.finish(brief, ending)
+            self.counts[ending.state] += 1
+        self._open.clear()
+
     def begin(self, brief: Brief) -> None:
         self.under_way += 1
+        self._open.pop(brief.id, None)
         self.admission.enter(brief)
 
 
@@ -184,6 +202,8 @@ async def tally(state: State, runtime: Runtime[LeafJob]) -> State:
     job = runtime.context
     job.outcome = _outcome(job)
     if job.outcome is not None:
+        if job.outcome.state == "met":
+            await job.close_open()
         await job.context.ledger.note_leaf(job.leaf.path, job.target, *job.outcome)
     return {"outcome": job.outcome}
 
@@ -204,10 +224,8 @@ def build() -> CompiledStateGraph[State, LeafJob, State, State]:
 def _outcome(job: LeafJob) -> Outcome | None:
     if job.accepted >= job.target:
         return Outcome("met")
-    if job.stopping.is_set():
-        return Outcome("stopped", "interrupted")
-    if spent := job.spent():
-        return Outcome("budget", spent)
+    if halted := job.halted():
+        return halted
     decided = sum(job.counts.values())
     if decided >= job.most:
         codes = ", ".join(f"{count} {code}" for code, count in job.codes.most_common(4))

@@ -3,8 +3,8 @@
     Run.open(prepared, folder)   lock, ledger, embedded models, endpoints, embedder, scorer, indexes, gates, one job per leaf
     `-- go()                     the leaf graphs run together; ends when each leaf is met, starved, out of budget or stopped
 
-Ctrl-C once: nothing new is begun, what is under way ends, and running again goes on. Twice: stop now; open candidates are carried
-on by the next run, which reads their recorded calls.
+Ctrl-C once: nothing new is asked, calls in flight are waited for and recorded, and running again goes on. Twice: stop now. Either way
+candidates under way stay open, and the next run carries them on from their recorded calls. A budget that is used up stops a run likewise.
 """
 
 from __future__ import annotations
@@ -17,24 +17,29 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from agents.chat import Chat
 from agents.endpoint import Endpoint
 from filters import catalogue
 from filters.gate import Gate, Stage, Subject
-from filters.memory import Remembering, restore
+from filters.memory import restore
 from graphs import candidate, leaf
 from graphs.admission import Admission
 from graphs.prepare import Prepared
 from graphs.slots import Slots
-from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, LeafmillError, OtherRecipeError
+from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, LeafmillError, OtherRecipeError, RunFolderError
 from leafmill.ledger import CALLS, Ledger
 from leafmill.recipe import Recipe
 from leafmill.runfolder import RunFolder
 from taxonomy import Leaf
+
+if TYPE_CHECKING:
+    from filters.embedder import Embedder
+    from filters.semantic import SemanticIndex
 
 Say = Callable[[str], None]
 ENOUGH = 20
@@ -64,9 +69,10 @@ class Run:
         """Get ready to run: everything that can fail before the first call fails here, with its own error."""
         recipe = prepared.recipe
         async with AsyncExitStack() as stack:
-            stack.enter_context(folder.claimed(recipe, _prompts(prepared)))
+            stack.enter_context(folder.claimed())
             ledger = stack.enter_context(Ledger(folder.ledger))
             await _check_identity(ledger, recipe, folder)
+            folder.write(recipe, _prompts(prepared))
             endpoints = await _open_endpoints(recipe, stack, say)
             chat = Chat(ledger, prepared.roles, endpoints, recipe.roles, recipe.seed)
             resources = await _open_resources(recipe, folder, stack, say)
@@ -88,7 +94,7 @@ class Run:
                 raise _first(faults) from faults
 
     def stop(self) -> None:
-        """Begin nothing new; what is under way ends."""
+        """Ask nothing new; calls in flight are recorded, candidates under way stay open."""
         self.stopping.set()
         self.slots.look()
 
@@ -104,8 +110,14 @@ class Run:
             return EXIT_INTERRUPTED
         return 0 if all(job.outcome and job.outcome.state == "met" for job in self.jobs) else EXIT_UNMET
 
-    def spent(self) -> str | None:
-        """Why nothing more may be spent, or None."""
+    def halted(self) -> leaf.Outcome | None:
+        """The outcome of a run that goes no further (somebody stopped it, or a budget is used up), or None."""
+        if self.stopping.is_set():
+            return leaf.Outcome("stopped", self.failure or "the run was stopped before")
+        spent = self._spent()
+        return leaf.Outcome("budget", spent) if spent else None
+
+    def _spent(self) -> str | None:
         limits = self.prepared.recipe.limits
         if limits.tokens is not None and self.tokens >= limits.tokens:
             return f"{self.tokens} tokens used of {limits.tokens} (limits.tokens)"
@@ -113,6 +125,10 @@ class Run:
         if limits.minutes is not None and minutes >= limits.minutes:
             return f"{limits.minutes:g} minutes are over (limits.minutes)"
         return None
+
+    def _why_halted(self) -> str | None:
+        halted = self.halted()
+        return halted.reason if halted else None
 
     def _watch_errors(self) -> None:
         """Stop when too large a share of the candidates ends in errors: something is wrong that waiting will not mend."""
@@ -129,17 +145,16 @@ class Run:
         recipe, roles = self.prepared.recipe, self.prepared.roles
         gates = {one.path: _gates(recipe, one, resources) for one in self.prepared.leaves}
         accepted = [Subject(id=brief.id, row=row, brief=brief) for brief, row in self.ledger.accepted()]
-        for gate in next(iter(gates.values())).get("admit", []):  # leaves share what their gates remember
-            if isinstance(gate, Remembering):
-                await restore(gate, accepted)
         quotas = {path: recipe.target for path in gates}
         doors = {path: by_stage.get("admit", []) for path, by_stage in gates.items()}
         admission = Admission(self.ledger, doors, quotas, Counter(s.brief.leaf for s in accepted if s.brief))
+        for gate in admission.memory:
+            await restore(gate, accepted)
         own = {stage: roles.after(stage) for stage in ("write", "evolve", "answer")}
         graph = candidate.build(roles.at("annotate"), own)
         for one in self.prepared.leaves:
             flow = recipe.flow.model_copy(update={k: v for k, v in one.settings.items() if k in type(recipe.flow).model_fields})
-            context = candidate.Context(one, self.chat, self.ledger, gates[one.path], admission, flow)
+            context = candidate.Context(one, self.chat, self.ledger, gates[one.path], admission, flow, self._why_halted)
             self.jobs.append(
                 leaf.LeafJob(
                     leaf=one,
@@ -151,8 +166,7 @@ class Run:
                     graph=graph,
                     admission=admission,
                     slots=self.slots,
-                    spent=self.spent,
-                    stopping=self.stopping,
+                    halted=self.halted,
                     ended=self._watch_errors,
                 )
             )
@@ -217,13 +231,12 @@ async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitSta
     resources: dict[str, dict[str, Any]] = {"exact": {"kept": {}}, "minhash": {"index": MinhashIndex()}}
     if recipe.gates.get("semantic") is not False:
         from filters.embedder import open_embedder
-        from filters.semantic import SemanticIndex
 
         embedder = open_embedder(embedder_spec(recipe))
         await embedder.encode([])  # an endpoint's dimension is known once it has answered
         stack.push_async_callback(embedder.aclose)
-        index = await SemanticIndex.open(folder.chroma, embedder)
-        stack.push_async_callback(index.close)
+        index = await _open_index(folder.chroma, embedder, say)
+        stack.push_async_callback(_close_index, index, say)
         resources["semantic"] = {"embedder": embedder, "index": index}
     if recipe.gates.get("ifd") is not False:
         from agents import local
@@ -237,6 +250,40 @@ async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitSta
         stack.push_async_callback(scorer.aclose)
         resources["ifd"] = {"scorer": scorer}
     return resources
+
+
+async def _open_index(path: Path, embedder: Embedder, say: Say) -> SemanticIndex:
+    """The index is a cache: one that does not open is put aside, one of another embedder emptied, and either filled from the ledger."""
+    from chromadb.api.shared_system_client import SharedSystemClient
+
+    from filters.semantic import SemanticIndex
+
+    async def look() -> SemanticIndex:
+        index = await SemanticIndex.open(path, embedder, rebuild=True)
+        await index.near(np.full(embedder.dimension, embedder.dimension**-0.5, np.float32), 1)  # damage shows when it is read
+        return index
+
+    try:
+        return await look()
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as fault:  # Chroma's core panics with an exception that is no Exception
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        say(f"{path} cannot be read ({fault}): it is put aside as {aside.name} and built anew from the ledger")
+    try:
+        path.rename(aside)
+        SharedSystemClient.clear_system_cache()  # Chroma keeps the broken client under the path's name
+        return await look()
+    except Exception as fault:
+        raise RunFolderError(f"{path}: the index cannot be built anew: {fault}") from fault
+
+
+async def _close_index(index: SemanticIndex, say: Say) -> None:
+    """What the index cannot write (a full disk) must not hide why the run stopped: the next one finds it missing and adds it."""
+    try:
+        await index.close()
+    except Exception as fault:
+        say(f"the index could not be saved ({fault}): the next run builds it anew")
 
 
 def embedder_spec(recipe: Recipe) -> str | dict[str, Any]:

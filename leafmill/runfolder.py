@@ -53,8 +53,8 @@ class RunFolder:
         raise RunFolderError(unknown("run", name, (p.name for p in there)))
 
     @contextmanager
-    def claimed(self, recipe: Recipe, prompts: Iterator[tuple[str, str]]) -> Iterator[None]:
-        """Make the folder, hold its lock, and write down the recipe and the prompt files (name, text) as used.
+    def claimed(self) -> Iterator[None]:
+        """Make the folder and hold its lock.
 
         Raises LockedError when another process runs here, RunFolderError when the folder cannot be made.
         """
@@ -67,12 +67,15 @@ class RunFolder:
         except OSError as fault:
             raise RunFolderError(f"{self.path}: the run folder cannot be used: {fault.strerror}") from fault
         try:
-            write_whole(self.recipe, recipe.resolved())
-            for name, text in prompts:
-                write_whole(self.path / "prompts" / name, text)
             yield
         finally:
             lock.release()
+
+    def write(self, recipe: Recipe, prompts: Iterator[tuple[str, str]]) -> None:
+        """Write down the recipe and the prompt files (name, text) as used. Raises DiskError."""
+        write_whole(self.recipe, recipe.resolved())
+        for name, text in prompts:
+            write_whole(self.path / "prompts" / name, text)
 
 
 def write_whole(path: Path, text: str) -> None:

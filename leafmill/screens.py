@@ -67,7 +67,11 @@ class Progress:
             bar = ProgressBar(total=job.target, completed=job.accepted, width=20)
             ended = f"{job.outcome.state} " if job.outcome else ""
             table.add_row(job.leaf.path, f"{job.accepted}/{job.target}", bar, str(job.under_way), f"{ended}{_codes(job.codes)}")
-        note = "stopping: what is under way ends first (Ctrl-C again stops now)" if self._run.stopping.is_set() else self._footer()
+        note = (
+            "stopping: calls in flight are waited for and recorded (Ctrl-C again stops now)"
+            if self._run.stopping.is_set()
+            else self._footer()
+        )
         return Group(table, Text(note, style="dim"))
 
     def _footer(self) -> str:

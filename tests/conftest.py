@@ -22,7 +22,7 @@ from leafmill.recipe import Recipe
 from leafmill.runfolder import RunFolder
 
 SEED = 7
-CASES = 60
+CASES = 24
 """numbers that a leaf's cases can be told apart by"""
 
 
@@ -51,7 +51,7 @@ class Cast:
 
 def usual(kind: str, request: Request, case: Case) -> Line:
     """What makes a candidate pass all gates, and differ from all others."""
-    asks = f"Explain to a new colleague how invoice {case.leaf}-{case.number} gets filed on shelf {case.number * 13 + 5}."
+    asks = f"Explain to a new colleague how invoice {case.leaf}-{case.number} gets filed on shelf {shelf(case)}."
     match kind:
         case "planner":
             return {"scenarios": [f"A clerk has lost page {number} of a long ledger." for number in range(8)]}
@@ -66,6 +66,11 @@ def usual(kind: str, request: Request, case: Case) -> Line:
         case "critic":
             return {"reason": "none", "score": 5}
     return None
+
+
+def shelf(case: Case) -> int:
+    """A number of the case's own: what differs in numbers only is no duplicate."""
+    return (ord(case.leaf) - ord("a")) * 1000 + case.number * 13 + 5
 
 
 def case_of(request: Request) -> Case:
@@ -140,14 +145,30 @@ def write_recipe(folder: Path, server: ScriptedServer | str, **overrides: Any) -
 
 async def go(recipe: Recipe, folder: Path, during: Callable[[Any], Any] | None = None) -> Any:
     """Run a recipe in `folder`/run, to its end; the run, closed. `during` is told the open run before it goes."""
-    from graphs.prepare import prepare
     from graphs.run import Run
 
-    async with Run.open(prepare(recipe), RunFolder(folder / "run"), lambda line: None) as run:
+    async with Run.open(_prepared(recipe), RunFolder(folder / "run"), lambda line: None) as run:
         if during is not None:
             during(run)
         await run.go()
     return run
+
+
+def _prepared(recipe: Recipe) -> Any:
+    """The recipe, looked up; the built-in roles are read once for all tests."""
+    from graphs.prepare import Prepared, find_leaves, prepare
+
+    if recipe.prompts:
+        return prepare(recipe)
+    off = [name for name, settings in recipe.roles.items() if settings.off]
+    return Prepared(recipe, find_leaves(recipe), _built_in_roles().without(off))
+
+
+@functools.cache
+def _built_in_roles() -> Any:
+    from agents.role import BUILT_IN, Roles
+
+    return Roles.load(BUILT_IN)
 
 
 class Told(NamedTuple):

@@ -113,6 +113,21 @@ async def test_one_that_is_cancelled_at_the_door_holds_up_nobody(ledger: Ledger)
     assert (await asyncio.wait_for(last, 5)).state == "accepted"
 
 
+async def test_nobody_is_decided_before_one_that_is_left_open(ledger: Ledger) -> None:
+    """A run that halts must not give the place, or the twin's, of a candidate that the next run carries on."""
+    admission = door(ledger)
+    first, second, other = brief(0), brief(1), brief(1, "b")
+    for one in (first, second, other):
+        admission.enter(one)
+    waiting = asyncio.create_task(carry(admission, ledger, second))
+    await asyncio.sleep(0.02)
+    await admission.leave(first, decided=False)
+    ending = await asyncio.wait_for(waiting, 5)
+    assert (ending.state, ending.code) == ("open", "halted")
+    assert (await carry(admission, ledger, other)).state == "accepted"
+    assert on_disk(ledger) == ["b1"]
+
+
 async def test_what_was_accepted_before_counts_towards_the_quota(ledger: Ledger) -> None:
     admission = door(ledger, quota=2, accepted=1)
     endings = await carry_all(admission, ledger, ["", ""], shuffle=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import Case, Cast, go, recipe, told
+from conftest import Case, Cast, go, recipe, taxonomy, told
 
 from agents.scripted import Fault, Reply, Request, ScriptedServer
 from filters.gate import Stage, Subject, verdict
@@ -137,6 +137,14 @@ async def test_an_evolution_that_is_refused_gives_way_to_its_parent(tmp_path: Pa
     assert [one["code"] for one in told(tmp_path).verdicts if one["decision"] != "accept"] == [code]
 
 
+async def test_an_evolution_whose_reply_cannot_be_used_gives_way_to_its_parent_too(tmp_path: Path, server: ScriptedServer) -> None:
+    server.faults = [Fault("empty", role="evolver")]
+    end = await end_of(tmp_path, server, **ONE)
+    assert end["state"] == "accepted"
+    assert [one["role"] for one in end["lineage"]["made"]] == ["writer", "answerer"]
+    assert [call["status"] for call in told(tmp_path).calls if call["role"] == "evolver"] == ["empty_reply", "empty_reply"]
+
+
 async def test_a_refused_evolution_is_tried_again_by_another_operator_while_rounds_are_left(tmp_path: Path, server: ScriptedServer) -> None:
     replies = iter(["Explain to a new colleague how invoice a-0 gets filed on shelf 5!"])
     server.script = Cast(evolver=lambda request, case: {"instruction": said, "input": ""} if (said := next(replies, None)) else None)
@@ -181,7 +189,7 @@ async def test_the_critics_fault_is_mended_and_its_words_stay_out_of_the_row(tmp
     assert all("ZEBRA" not in record.request.prompt for record in server.requests if record.role != "answerer")
 
 
-@pytest.mark.parametrize("rounds", [0, 1, 3])
+@pytest.mark.parametrize("rounds", [0, 2])
 @pytest.mark.parametrize(
     ("lines", "code"),
     [({"critic": {"reason": "bad", "score": 1}}, "critic.low"), ({"annotator": {"rationale": "bad", "score": 1}}, "agreement.low")],
@@ -271,7 +279,7 @@ async def test_misaligned_goes_back_to_the_answerer(tmp_path: Path, server: Scri
 
 
 @pytest.mark.parametrize(("ratio", "code"), [(0.1, "ifd.too_easy"), (1.2, "ifd.misaligned")])
-@pytest.mark.parametrize("returns", [0, 1, 2])
+@pytest.mark.parametrize("returns", [0, 2])
 async def test_the_returns_are_bounded(tmp_path: Path, server: ScriptedServer, ratio: float, code: str, returns: int) -> None:
     scorer, during = scored(ratio)
     end = await end_of(tmp_path, server, during, **ONE, flow={"evolve_rounds": 0, "score_returns": returns})
@@ -326,9 +334,14 @@ async def test_a_gate_that_crashes_on_a_child_is_no_refusal_of_the_child(tmp_pat
     assert (end["state"], end["code"]) == ("errored", "crashing_crashed")
 
 
-@pytest.mark.parametrize(("role", "stage"), [("writer", "write"), ("evolver", "evolve"), ("answerer", "answer"), ("critic", "criticise")])
 @pytest.mark.parametrize(
-    ("fault", "code"), [(Fault("500"), "server_fault"), (Fault("empty"), "empty_reply"), (Fault("bad_utf8"), "undecodable_reply")]
+    ("role", "stage", "fault", "code"),
+    [
+        ("writer", "write", Fault("500"), "server_fault"),
+        ("evolver", "evolve", Fault("503"), "server_fault"),
+        ("answerer", "answer", Fault("bad_utf8"), "undecodable_reply"),
+        ("critic", "criticise", Fault("bad_json"), "unreadable_reply"),
+    ],
 )
 async def test_a_call_that_fails_leaves_the_candidate_errored_where_it_stood(
     tmp_path: Path, server: ScriptedServer, role: str, stage: str, fault: Fault, code: str
@@ -385,17 +398,20 @@ async def test_an_answer_that_a_role_of_ones_own_left_cut_off_is_rejected(tmp_pa
 
 
 async def test_twins_in_flight_at_once_give_one_row_and_always_the_same(tmp_path: Path, server: ScriptedServer) -> None:
-    """T36, through the whole graph: equal instructions from candidates 1 and 2, in whatever order the replies come."""
-    twin = {"instruction": "Explain how the twin invoice a-1 gets filed on shelf 18.", "input": ""}
-    server.script = Cast(writer=lambda request, case: twin if case.number in (1, 2) else None)
-    for repeat in range(20):
-        folder = tmp_path / str(repeat)
-        folder.mkdir()
-        server.latency = lambda request, repeat=repeat: random.Random(f"{repeat} {request.key}").random() / 100
-        settings = {"target": 3, "limits": {"candidates_per_leaf": 4}, "flow": {"evolve_rounds": 0}, "in_flight": 4}
-        await go(recipe(folder, server, **settings), folder)
-        assert told(folder).accepted == [("t/a", 0), ("t/a", 1), ("t/a", 3)]
-        assert told(folder).of(2)["code"] == "exact.duplicate"
+    """T36, through the whole graph, 20 times at once: candidates 1 and 2 are equal, and replies come in another order in every leaf."""
+
+    def write(request: Request, case: Case) -> Any:
+        twin = f"Explain how the twin invoice {case.leaf}-1 gets filed on shelf {ord(case.leaf)}."
+        return {"instruction": twin, "input": ""} if case.number in (1, 2) else None
+
+    leaves = "abcdefghijklmnopqrst"
+    taxonomy(tmp_path, leaves)
+    server.script = Cast(writer=write)
+    server.latency = lambda request: random.Random(request.key).random() / 20
+    settings = {"target": 3, "limits": {"candidates_per_leaf": 4}, "flow": {"evolve_rounds": 0}, "in_flight": 80}
+    await go(recipe(tmp_path, server, **settings), tmp_path)
+    assert told(tmp_path).accepted == [(f"t/{leaf}", number) for leaf in leaves for number in (0, 1, 3)]
+    assert {told(tmp_path).of(2, f"t/{leaf}")["code"] for leaf in leaves} == {"exact.duplicate"}
 
 
 async def test_a_leaf_that_fills_while_a_panel_is_about_to_vote_ends_the_candidate_as_surplus(

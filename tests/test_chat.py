@@ -123,13 +123,14 @@ async def test_a_recorded_call_is_read_and_not_asked_again(desk: Desk) -> None:
     "changed",
     [
         {"settings": {"critic": RoleSettings(temperature=0.5)}}, {"temperature": 0.3}, {"model": "other"},
+        {"extra_body": {"top_p": 0.5}},
         {"step": STEP._replace(candidate="c1")}, {"step": STEP._replace(name="criticise.0.2")}, {"answer": "Say more."},
     ],
 )  # fmt: skip
 async def test_what_changes_the_meaning_asks_anew(desk: Desk, changed: dict[str, Any]) -> None:
     async with desk.open() as chat:
         await criticise(chat)
-    opened = {key: changed.pop(key) for key in ("settings", "temperature", "model") if key in changed}
+    opened = {key: changed.pop(key) for key in ("settings", "temperature", "model", "extra_body") if key in changed}
     async with desk.open(**opened) as chat:
         await criticise(chat, **changed)
     assert desk.server.count() == 2

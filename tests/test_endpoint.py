@@ -109,10 +109,10 @@ async def test_max_tokens_becomes_max_completion_tokens_and_a_refused_seed_is_le
 
 @pytest.mark.parametrize("kind", ["429", "500", "503", "reset", "truncated_body", "bad_utf8"])
 async def test_a_passing_fault_is_tried_again_and_counted(server: ScriptedServer, kind: FaultKind) -> None:
-    server.faults = [Fault(kind, times=2)]
-    async with speaking(server, attempts=3) as one:
+    server.faults = [Fault(kind, times=1)]
+    async with speaking(server) as one:
         done = await ask(one)
-    assert (done.text, done.attempts, server.count()) == ('{"score": 4}', 3, 3)
+    assert (done.text, done.attempts, server.count()) == ('{"score": 4}', 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -266,9 +266,8 @@ MESSAGE = {"role": "assistant", "content": "said"}
         {"error": {"message": "upstream is down", "code": 502}},
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("kind", ["application/json", "text/html"])
-async def test_an_ok_that_is_no_completion_is_a_failed_call(body: Any, kind: str) -> None:
-    async with answering(body, kind) as base_url:
+async def test_an_ok_that_is_no_completion_is_a_failed_call(body: Any) -> None:
+    async with answering(body, "text/html" if "<" in body else "application/json") as base_url:
         one = endpoint(base_url, attempts=1)
         with pytest.raises(errors.CallError) as raised:
             await ask(one, None)

@@ -91,7 +91,7 @@ def test_two_marks_make_a_role_without_a_system_message(tmp_path: Path) -> None:
         (("name: critic", "name: Critic"), "critic.md:2: name: String should match pattern"),
         (("name: critic", "name: other"), "critic.md:2: (the document): stage 'criticise' is played by the role 'critic'"),
         (("type: int, min", "type: integer, min"), "critic.md:6: reply.score.type: Input should be 'str', 'int', 'float'"),
-        (("min: 1", "mni: 1"), "critic.md:6: unknown key 'mni': did you mean 'min'? known: max, min, one_of, optional, says, type"),
+        (("min: 1", "mni: 1"), "critic.md:6: unknown key 'mni': did you mean 'min'? known: each, max, min, one_of, optional, says, type"),
         (("  score: {type: int, min: 1, max: 5}\n", ""), "critic.md:4: stage 'criticise' reads ['score'] from the reply; the contract has"),
         (("{type: int, min: 1, max: 5}", "float"), "critic.md:6: the field 'score' must be of type int, got float"),
         (("max: 5", "max: 10"), "critic.md:6: the field 'score' must lie in 1 to 5"),
