@@ -118,6 +118,10 @@ async def test_a_budget_of_tokens_ends_the_run_and_counts_what_earlier_runs_spen
     before = server.count()
     again = await go(recipe(tmp_path, server, limits={"tokens": 9000}, **settings), tmp_path)
     assert (again.exit_code, again.tokens, server.count()) == (3, spent, before)
+    assert (await go(recipe(tmp_path, server, target=4, in_flight=2), tmp_path)).exit_code == 0
+    assert [number for _, number in told(tmp_path).accepted] == [0, 1, 2, 3]
+    assert told(tmp_path).states["open"] == 0
+    assert server.count() == len(answered(told(tmp_path))), "a recorded call was asked again"
 
 
 async def test_a_budget_of_minutes_ends_the_run(tmp_path: Path, server: ScriptedServer) -> None:
@@ -297,6 +301,32 @@ async def test_stopping_gently_asks_nothing_new_and_the_next_run_goes_on_from_th
     assert server.count() - before == server.distinct - before, "nothing is asked twice"
 
 
+@pytest.mark.parametrize("calls", [12, 25, 40])
+async def test_stopped_gently_anywhere_a_leaf_gives_the_rows_of_an_unbroken_run(tmp_path: Path, server: ScriptedServer, calls: int) -> None:
+    """Candidate 1 is slow, and 2 is its twin: 2 must not get in while 1 is left open."""
+    twin = {"instruction": "Explain how the twin invoice a-1 gets filed on shelf 18.", "input": ""}
+    server.script = Cast(writer=lambda request, case: twin if case.number in (1, 2) else None)
+    slow: list[Request] = []
+
+    def latency(request: Request) -> float:
+        if request.role == "answerer" and "twin invoice" in request.prompt and not slow:
+            slow.append(request)
+            return 0.3
+        return 0.01
+
+    server.latency = latency
+    held: list[Run] = []
+    settings = {"target": 4, "in_flight": 4, **FLAT}
+    task = asyncio.create_task(go(recipe(tmp_path, server, **settings), tmp_path, held.append))
+    while server.count() < calls and not task.done():
+        await asyncio.sleep(0.002)
+    held[0].stop()
+    await task
+    assert (await go(recipe(tmp_path, server, **settings), tmp_path)).exit_code == 0
+    assert [number for _, number in told(tmp_path).accepted] == [0, 1, 3, 4]
+    assert told(tmp_path).states["open"] == 0
+
+
 async def test_what_ended_in_an_error_is_tried_again_by_the_next_run_only(tmp_path: Path, server: ScriptedServer) -> None:
     boom = Reply("The server had an error.", status=500)
     server.script = Cast(answerer=lambda request, case: boom if case.number in (1, 3) else None)
@@ -318,6 +348,7 @@ async def test_too_large_a_share_of_errors_stops_the_run(tmp_path: Path, server:
     assert "empty_reply" in run.failure
     assert 20 <= told(tmp_path).states["errored"] <= 28
     assert told(tmp_path).states["open"] <= 8
+    assert run.jobs[0].outcome == ("stopped", run.failure)
 
 
 async def test_fewer_than_twenty_errors_prove_nothing(tmp_path: Path, server: ScriptedServer) -> None:
