@@ -113,7 +113,9 @@ class Chat:
             done = await endpoint.complete(call.messages, call.params, schema, call.role)
         except CallError as fault:
             seconds = time.time() - started
-            await self.ledger.record_call(replace(call, status=fault.code, error=str(fault), started_at=started, seconds=seconds))
+            await self.ledger.record_call(
+                replace(call, status=fault.code, error=str(fault), attempts=fault.attempts, started_at=started, seconds=seconds)
+            )
             raise
         self.calls += 1
         self.tokens += done.usage.total

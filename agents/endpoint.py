@@ -4,8 +4,8 @@
         `-- _once                                            waits for a place, sends, learns the server's dialect
 
 ChatOpenAI of langchain-openai does the sending, over one aiohttp transport per endpoint (the SDK's default costs two to
-three times as much CPU a call, and more the more calls are open). Everything that varies goes in the body, so what was asked is
-what the ledger holds.
+three times as much CPU a call, and more the more calls are open). Everything that varies goes in the body. The ledger
+holds messages and parameters; how a schema is asked for (the dialect) is the endpoint's own business.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ for _name in ("httpx", "httpx2"):  # one line per request is no news
     logging.getLogger(_name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", "This model does not support OpenAI's structured output", UserWarning)  # the dialect is learnt here
 DIALECTS = ("json_schema", "json_object", "text")
-THINK = re.compile(r"^\s*<think>(.*?)</think>\s*", re.DOTALL)
+THINK = re.compile(r"^\s*(?:<think>(?P<inside>.*?)</think>|(?P<before>.*?)\n</think>[ \t]*\n)\s*", re.DOTALL)
+"""a reasoning model's thoughts; some servers keep the opening tag in the prompt, so that only the closing one comes back"""
+
+PARTS = {"response_format": r"response_format|schema|grammar", "max_tokens": r"max_tokens", "seed": r"(?<![\w-])seed(?![\w-])"}
+"""What a refusal says of each part of the body that a server may not take; a model may be called something-seed."""
+
+MODERATED = re.compile(r"moderat|content.{0,12}(?:policy|filter|safety)|safety|敏感|违规|审核", re.IGNORECASE)
+"""of a 403 that is about this one prompt, not about the key"""
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,8 @@ class Endpoint:
                     async with self._places:
                         return await self._speak(messages, params, schema, role, tries)
         except Transient as fault:
+            if isinstance(fault.error, errors.CallError):
+                fault.error.attempts = tries
             raise fault.error from fault
         raise AssertionError("tenacity always returns or raises")
 
@@ -184,6 +193,8 @@ class Endpoint:
         text = self._without_key(_said(fault))
         if isinstance(fault, openai.APIConnectionError):
             return Transient(self._explain_connection(_root(fault)))
+        if isinstance(fault, openai.PermissionDeniedError) and MODERATED.search(text):
+            return errors.CallError(f"{self}: refused for its content: {text}")
         if isinstance(fault, openai.AuthenticationError | openai.PermissionDeniedError):
             return errors.WrongKeyError(f"{self}: the server refuses the API key: {text}. Check `api_key` of models.{self.alias}")
         if isinstance(fault, openai.NotFoundError):
@@ -226,12 +237,8 @@ class Endpoint:
             for mark in ("context_length", "context size", "context length", "context window", "prompt is too long", "too many tokens")
         ):
             return errors.ContextOverflowError(f"{self}: the prompt does not fit the model's context: {text}")
-        for part, marks in (
-            ("response_format", ("response_format", "json_schema", "schema", "grammar")),
-            ("max_tokens", ("max_tokens",)),
-            ("seed", ("seed",)),
-        ):
-            if any(mark in low for mark in marks):
+        for part, marks in PARTS.items():
+            if re.search(marks, low):
                 refused = DialectRefused(part)
                 refused.__cause__ = Exception(text)
                 return refused
@@ -245,7 +252,7 @@ def _completion(reply: AIMessage, tries: int) -> Completion:
     text = _clean(reply.text)
     reasoning = _clean(str(reply.additional_kwargs.get("reasoning", "")))
     if thought := THINK.match(text):
-        text, reasoning = text[thought.end() :], reasoning or thought[1].strip()
+        text, reasoning = text[thought.end() :], reasoning or (thought["inside"] or thought["before"] or "").strip()
     counted: Any = reply.usage_metadata or {}
     usage = Usage(
         prompt=_count(counted.get("input_tokens")),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from leafmill.errors import EndpointError, RunFolderError
 from leafmill.records import Brief, Decision, Row, State, Verdict, Vote, digest
 
 Stage = Literal["screen", "check", "agree", "score", "admit"]
@@ -60,9 +61,14 @@ def verdict(
 
 
 async def judge(gate: Gate, subject: Subject) -> Verdict:
-    """Ask one gate. A crash inside it is the state `error` with the exception's name, never a reject and never an accept."""
+    """Ask one gate. A crash inside it is the state `error` with the exception's name, never a reject and never an accept.
+
+    What stops a run (an endpoint that is down, a full disk) goes through.
+    """
     try:
         return await gate(subject)
+    except (EndpointError, RunFolderError):
+        raise
     except Exception as fault:  # the boundary where a gate's bug becomes data, by the gate contract
         return verdict(gate, "error", f"{gate.name}_crashed", exception=type(fault).__name__, message=str(fault)[:500])
 

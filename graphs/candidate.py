@@ -35,7 +35,8 @@ from leafmill.recipe import Flow
 from leafmill.records import Brief, Language, Row, Verdict, Vote
 from taxonomy import Leaf
 
-RECURSION_LIMIT = 200
+RECURSION_LIMIT = 1000
+"""far above what the loops' own bounds allow: a guard against a bug in the routes"""
 SEND_BACK: Mapping[str, Literal["evolve", "answer"]] = {"ifd.too_easy": "evolve", "ifd.misaligned": "answer"}
 """What a verdict of the score stage is sent back for, and to whom."""
 MISALIGNED: Mapping[Language, str] = {"en": "The answer does not follow from what was asked.", "zh": "回答与所问的对不上。"}

@@ -4,9 +4,9 @@
      ^                   |
      '----- not yet -----'
 
-`produce` keeps candidates under way without a barrier between them: when one ends, the next begins, in whichever leaf is furthest
-from its quota. Candidates that an earlier run left open, errored, or turned away only because the leaf was full come first: what
-was recorded of them is read, not asked again.
+`produce` keeps candidates under way without a barrier between them, as far as `plan` has briefed: when one ends, the next begins, in
+whichever leaf is furthest from its quota. Candidates that an earlier run left open, errored, or turned away only because the leaf was
+full come first: what was recorded of them is read, not asked again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agents import planner
 from graphs import candidate
 from graphs.admission import Admission
 from graphs.slots import Slots
-from leafmill.errors import CallError
+from leafmill.errors import CallError, OtherRecipeError, TaxonomyError
 from leafmill.ledger import CANDIDATES, Ending
 from leafmill.records import Brief, Language
 from taxonomy import Leaf, draw
@@ -86,11 +86,20 @@ class LeafJob:
             self._drawn[found["language"]] += 1
             if found["state"] in ("open", "errored") or found["code"] == "quota_met":
                 brief = Brief.model_validate(found["brief"])
+                self._check_axes(brief)
                 self._again.append(brief)
                 if found["state"] == "open":
                     self._open[brief.id] = brief
             else:
                 self.counts[found["state"]] += 1
+
+    def _check_axes(self, brief: Brief) -> None:
+        """A candidate can be taken up only while its leaf still has the axes that it was planned by."""
+        try:
+            self.leaf.describe_axes(brief.axes, brief.language)
+        except TaxonomyError as fault:
+            planned = f"candidate {brief.id} of {self.leaf.path} was planned by another version of the taxonomy"
+            raise OtherRecipeError(f"{planned} ({fault}); give the recipe another name") from fault
 
     @property
     def accepted(self) -> int:

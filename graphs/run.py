@@ -295,14 +295,16 @@ def embedder_spec(recipe: Recipe) -> str | dict[str, Any]:
 
 
 def _gates(recipe: Recipe, one: Leaf, resources: Mapping[str, Mapping[str, Any]]) -> dict[Stage, list[Gate]]:
-    """The gates of a leaf by stage, in the catalogue's order (cheap before dear), with the leaf's settings over the recipe's."""
+    """The gates of a leaf by stage, in the catalogue's order (cheap before dear), with the leaf's settings over the recipe's.
+
+    What either switches off is off."""
     by_stage: dict[Stage, list[Gate]] = {}
     of_leaf = one.settings.get("gates", {})
     for name in catalogue.GATES:
-        settings = of_leaf.get(name, recipe.gates.get(name, {}))
-        if settings is False:
+        settings, own = recipe.gates.get(name, {}), of_leaf.get(name, {})
+        if settings is False or own is False:
             continue
-        gate = catalogue.make(name, {**(recipe.gates.get(name) or {}), **settings}, **resources.get(name, {}))
+        gate = catalogue.make(name, {**settings, **own}, **resources.get(name, {}))
         for stage in gate.stage:
             by_stage.setdefault(stage, []).append(gate)
     return by_stage

@@ -125,6 +125,8 @@ class CallError(LeafmillError):
 
     exit_code = 50
     code = "call_failed"
+    attempts = 1
+    """how often it was tried"""
 
 
 class ContextOverflowError(CallError):

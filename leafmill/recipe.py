@@ -103,6 +103,7 @@ class Limits(Part):
     """None: ten for each accepted row asked for"""
     tokens: int | None = Field(None, ge=1)
     minutes: float | None = Field(None, gt=0)
+    """of one process; tokens count those of earlier runs in the folder too"""
     error_share: float = Field(0.05, ge=0, le=1)
     """the run fails when more than this share of at least 20 candidates ends in errors"""
 

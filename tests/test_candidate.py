@@ -407,7 +407,7 @@ async def test_twins_in_flight_at_once_give_one_row_and_always_the_same(tmp_path
     leaves = "abcdefghijklmnopqrst"
     taxonomy(tmp_path, leaves)
     server.script = Cast(writer=write)
-    server.latency = lambda request: random.Random(request.key).random() / 20
+    server.latency = lambda request: random.Random(request.key).random() / 50
     settings = {"target": 3, "limits": {"candidates_per_leaf": 4}, "flow": {"evolve_rounds": 0}, "in_flight": 80}
     await go(recipe(tmp_path, server, **settings), tmp_path)
     assert told(tmp_path).accepted == [(f"t/{leaf}", number) for leaf in leaves for number in (0, 1, 3)]

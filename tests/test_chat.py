@@ -198,9 +198,7 @@ async def test_a_reply_unusable_twice_is_recorded_under_its_code_and_never_found
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
-        ("empty", "empty_reply"),
         ("null_content", "empty_reply"),
-        ("cut", "cut_off"),
         ("bad_json", "unreadable_reply"),
         ("huge", "reply_too_long"),
     ],

@@ -240,7 +240,7 @@ def test_an_empty_file_is_no_ledger_to_read_and_a_new_one_to_write(path: Path) -
         assert ledger.meta("schema") == 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=40))
 def test_any_text_comes_back_as_it_was(path: Path, text: str) -> None:
     brief = BRIEF.model_copy(update={"scenario": text})
