@@ -20,7 +20,7 @@ from filters.embedder import Embedder
 from filters.gate import Stage, Subject, verdict
 from filters.guard import differs
 from filters.memory import spared
-from leafmill.errors import IndexMismatchError
+from leafmill.errors import DiskError, IndexMismatchError
 from leafmill.records import Verdict
 
 T = TypeVar("T")
@@ -130,7 +130,13 @@ class SemanticIndex:
         )
 
     async def _run(self, call: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, call, *args)
+        """Make a call in the one thread that may. Raises DiskError when Chroma cannot read or write its folder."""
+        from chromadb.errors import ChromaError
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, call, *args)
+        except ChromaError as fault:
+            raise DiskError(f"the semantic index cannot be read or written: {fault}. It is rebuilt from the ledger when missing") from fault
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ async def test_a_small_model_plays_every_role_and_every_candidate_has_an_end(tmp
         "same_family_judge": True,
         "roles": {"answerer": {"max_tokens": 160}, "writer": {"max_tokens": 200}, "evolver": {"max_tokens": 200}},
         "flow": {"evolve_rounds": 1, "revise_rounds": 1},
-        "limits": {"candidates_per_leaf": 4, "minutes": 2, "error_share": 1.0},
+        "limits": {"candidates_per_leaf": 4, "minutes": 10, "error_share": 1.0},
         # a model of this size repeats itself: the panel is heard, but not obeyed, so that some rows get as far as the scorer
         "gates": {"agreement": {"min_median": 1, "max_spread": 4}, "critic": {"min_score": 1}},
         "scorer": {"model": "smollm2-135m", "max_len": 512, "min_tokens": 3},
