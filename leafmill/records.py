@@ -88,7 +88,9 @@ class Verdict(Record):
         value = "" if self.value is None else f"{self.value:.4g}"
         limit = "" if self.threshold is None else f"against {self.threshold:.4g}"
         measured = " ".join(part for part in (value, limit) if part)
-        return f"{self.gate}: " + ", ".join([*([measured] if measured else []), *(f"{k}={v}" for k, v in self.evidence.items())])
+        return f"{self.gate}: " + ", ".join(
+            [*([measured] if measured else []), *(f"{k}={v}" for k, v in self.evidence.items() if v is not None)]
+        )
 
 
 class Vote(Record):
