@@ -231,9 +231,11 @@ def gates(json: Json = False) -> None:
 
 @app.command()
 def demo(runs: Runs = RUNS) -> None:
-    """Run the main job on an embedded model: no key, no GPU, no hub. Example: leafmill demo
+    """Run the main job on an embedded model: no key, no GPU, no hub.
 
     It stops after eight minutes. Exit code 0 when it has rows to show; otherwise as `leafmill run`.
+
+    Example: leafmill demo
     """
     from agents import weights
     from leafmill import export as export_
