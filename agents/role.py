@@ -41,6 +41,9 @@ BUILT_IN = Path(__file__).parent.parent / "prompts"
 PLAYED_BY = {"plan": "planner", "write": "writer", "evolve": "evolver", "answer": "answerer", "criticise": "critic"}
 """Each stage but `annotate` is played by one role, of this name."""
 
+NODES = frozenset({"write", "screen", "evolve", "answer", "check", "criticise", "agree", "score", "admit", "reject"})
+"""What the candidate's graph calls its own nodes: no role can have such a name, because annotators and own roles are nodes too."""
+
 
 class Head(BaseModel):
     """The YAML head of a role file."""
@@ -71,6 +74,8 @@ class Head(BaseModel):
 
     @model_validator(mode="after")
     def _stands_somewhere(self) -> Head:
+        if self.name in NODES:
+            raise ValueError(f"{self.name!r} is the name of a node of the graph: give the role another one")
         if (self.stage is None) == (self.after is None):
             raise ValueError("a role has either `stage` (one of plan, write, evolve, answer, annotate, criticise) or `after`")
         if self.after and not self.writes:

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 import pytest
 from conftest import Case, Cast, go, recipe, taxonomy, told
 
+from agents.role import NODES
 from agents.scripted import Fault, Reply, Request, ScriptedServer
 from filters.gate import Stage, Subject, verdict
 from filters.ifd import Ifd
 from filters.scorer import IfdScore
+from graphs import candidate
 from leafmill.records import Verdict
 
 ONE = {"target": 1, "limits": {"candidates_per_leaf": 1, "error_share": 1}}
@@ -436,3 +438,9 @@ async def test_a_leaf_that_fills_while_a_panel_is_about_to_vote_ends_the_candida
     end = await end_of(tmp_path, server, during, **PLAIN)
     assert (end["state"], end["code"]) == ("rejected", "quota_met")
     assert end["stage"] in (*PANEL, "criticise")
+
+
+def test_no_role_can_take_the_name_of_a_node() -> None:
+    """The list that role files are checked against is that of the graph itself."""
+    nodes = set(candidate.build([]).get_graph().nodes) - {"__start__", "__end__"}
+    assert nodes == NODES

@@ -89,6 +89,7 @@ def test_two_marks_make_a_role_without_a_system_message(tmp_path: Path) -> None:
         (("criticise\n", "criticise\nweight: 0\n"), "critic.md:4: weight: Input should be greater than 0, got 0"),
         (("criticise\n", "criticise\ntemperature: hot\n"), "critic.md:4: temperature: Input should be a valid number"),
         (("name: critic", "name: Critic"), "critic.md:2: name: String should match pattern"),
+        (("name: critic", "name: screen"), "critic.md:2: (the document): 'screen' is the name of a node of the graph"),
         (("name: critic", "name: other"), "critic.md:2: (the document): stage 'criticise' is played by the role 'critic'"),
         (("type: int, min", "type: integer, min"), "critic.md:6: reply.score.type: Input should be 'str', 'int', 'float'"),
         (("min: 1", "mni: 1"), "critic.md:6: unknown key 'mni': did you mean 'min'? known: each, max, min, one_of, optional, says, type"),
