@@ -12,7 +12,7 @@ import os
 import sys
 
 # Read when OpenMP loads. Threads that wait for long must sleep, or on a busy machine nothing gets done; but there are hundreds of short
-# waits in every token, and to sleep in each of those costs a third of the speed. So: spin a little, then sleep.
+# waits in every token, and to sleep in each of those costs more than a short spin. So: spin a little, then sleep.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["GOMP_SPINCOUNT"] = "1000"
 
