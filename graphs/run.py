@@ -132,10 +132,10 @@ class Run:
 
     def _watch_errors(self) -> None:
         """Stop when too large a share of the candidates ends in errors: something is wrong that waiting will not mend."""
-        codes = sum((job.codes for job in self.jobs), Counter())
         states = sum((job.new for job in self.jobs), Counter())
         ended, limit = states.total(), self.prepared.recipe.limits.error_share
         if ended >= ENOUGH and states["errored"] > limit * ended and not self.failure:
+            codes = sum((job.codes for job in self.jobs), Counter())
             seen = ", ".join(f"{n} {code}" for code, n in codes.most_common(5))
             self.failure = f"{states['errored']} of {ended} candidates ended in errors, more than limits.error_share = {limit:g}: {seen}"
             self.stop()

@@ -33,7 +33,7 @@ class Progress:
     def __init__(self, run: Run, console: Console, every: float = 0.5) -> None:
         self._run, self._console = run, console
         self._every = every if console.is_terminal else 15.0
-        self._began, self._calls_before = time.monotonic(), 0
+        self._began = time.monotonic()
 
     async def __aenter__(self) -> Progress:
         if self._console.is_terminal:

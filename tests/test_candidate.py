@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from conftest import Case, Cast, go, recipe, taxonomy, told
 
+from agents import evolver
 from agents.role import NODES
 from agents.scripted import Fault, Reply, Request, ScriptedServer
 from filters.gate import Stage, Subject, verdict
@@ -161,6 +162,18 @@ async def test_an_input_is_kept_when_the_evolver_leaves_it_out(tmp_path: Path, s
     server.script = Cast(writer={"instruction": "Explain how invoice a-0 gets filed on shelf 5.", "input": "invoice a-0: 12 chairs"})
     end = await end_of(tmp_path, server, **ONE)
     assert (end["state"], end["row"]["input"]) == ("accepted", "invoice a-0: 12 chairs")
+
+
+@pytest.mark.parametrize("operator", evolver.OPERATORS)
+async def test_only_the_operator_that_is_about_the_input_changes_it(
+    tmp_path: Path, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, operator: str
+) -> None:
+    monkeypatch.setattr(evolver, "operator", lambda brief, round_: operator)
+    asks = "Explain how invoice a-0 gets filed on shelf 5."
+    harder = {"instruction": f"{asks} Also name the most common mistake.", "input": "invoice a-0: 12 chairs, 3 tables"}
+    server.script = Cast(writer={"instruction": asks, "input": "invoice a-0: 12 chairs"}, evolver=harder)
+    end = await end_of(tmp_path, server, **ONE)
+    assert (end["row"]["input"] == harder["input"]) == (operator == "complicate_input")
 
 
 async def test_an_evolved_row_with_a_hollow_answer_is_rejected(tmp_path: Path, server: ScriptedServer) -> None:

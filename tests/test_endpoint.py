@@ -191,6 +191,45 @@ async def test_a_wrong_key_names_the_setting_and_never_the_key(server: ScriptedS
     assert "sk-wrong" not in str(raised.value)
 
 
+@pytest.mark.parametrize(("status", "kind"), [(401, errors.WrongKeyError), (400, errors.CallError), (500, errors.ServerFaultError)])
+async def test_a_key_that_the_server_repeats_gets_no_further(server: ScriptedServer, status: int, kind: type[Exception]) -> None:
+    server.script = lambda request: Reply("Bad key sk-mine-and-secret, sorry.", status=status)
+    async with speaking(server, api_key="sk-mine-and-secret", attempts=1) as one:
+        with pytest.raises(kind, match=r"Bad key \*\*\*, sorry"):
+            await ask(one)
+
+
+async def test_a_403_about_one_prompt_is_not_about_the_key(server: ScriptedServer) -> None:
+    server.script = lambda request: Reply("Your prompt was blocked by the content policy.", status=403)
+    async with speaking(server) as one:
+        with pytest.raises(errors.CallError, match="refused for its content"):
+            await ask(one)
+
+
+async def test_a_model_called_seed_is_no_refusal_of_the_seed(server: ScriptedServer) -> None:
+    server.script = lambda request: Reply("doubao-seed cannot take an empty prompt", status=400)
+    async with speaking(server) as one:
+        with pytest.raises(errors.CallError, match="the request was refused"):
+            await ask(one)
+    assert server.count() == 1
+
+
+async def test_a_call_that_failed_says_how_often_it_was_tried(server: ScriptedServer) -> None:
+    server.faults = [Fault("500")]
+    async with speaking(server, attempts=2) as one:
+        with pytest.raises(errors.ServerFaultError) as raised:
+            await ask(one)
+    assert raised.value.attempts == server.count() == 2
+
+
+@pytest.mark.parametrize("said", ["先想一想。\n</think>\n\n答案。", "<think>\n先想一想。\n</think>\n答案。"])
+async def test_thoughts_are_kept_apart_with_or_without_their_opening_tag(server: ScriptedServer, said: str) -> None:
+    server.script = lambda request: said
+    async with speaking(server) as one:
+        done = await ask(one, schema=None)
+    assert (done.text, done.reasoning) == ("答案。", "先想一想。")
+
+
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"])
 async def test_an_endpoint_that_is_down_is_not_a_timeout(address: str) -> None:
     one = endpoint(address)

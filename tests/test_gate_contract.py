@@ -12,7 +12,7 @@ from filters.gate import Stage, Subject, judge, version
 from filters.length import Length
 from filters.memory import admit
 from filters.minhash import Minhash
-from leafmill.errors import RecipeError
+from leafmill.errors import DiskError, EndpointDownError, RecipeError
 from leafmill.records import Row
 
 SUBJECT = Subject("s", Row(language="en", instruction="Write a poem about the sea", answer="The sea is wide."))
@@ -97,3 +97,15 @@ def test_every_gate_is_described_with_its_settings_and_what_it_needs():
     assert rows["minhash"].settings["threshold"] == 0.6
     assert rows["semantic"].needs == ("embedder", "index")
     assert all(type(value) in (str, int, float, bool, type(None)) for row in rows.values() for value in row.settings.values())
+
+
+@pytest.mark.parametrize("fault", [EndpointDownError("the embedder is down"), DiskError("the index is full")])
+async def test_what_stops_a_run_goes_through_a_gate(fault):
+    class Stopped:
+        name, stage, says = "stopped", ("screen",), "raises"
+
+        async def __call__(self, subject):
+            raise fault
+
+    with pytest.raises(type(fault)):
+        await judge(Stopped(), SUBJECT)
