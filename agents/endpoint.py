@@ -3,8 +3,8 @@
     Endpoint.complete(messages, body) -> Completion          retries transport faults (tenacity), nothing else retries
         `-- _once                                            waits for a place, sends, learns the server's dialect
 
-ChatOpenAI of langchain-openai does the sending, over one aiohttp transport per endpoint (the SDK's default costs two to
-three times as much CPU a call, and more the more calls are open). Everything that varies goes in the body. The ledger
+ChatOpenAI of langchain-openai does the sending, over one aiohttp transport per endpoint (the SDK's default
+costs more CPU a call, and more the more calls are open). Everything that varies goes in the body. The ledger
 holds messages and parameters; how a schema is asked for (the dialect) is the endpoint's own business.
 """
 
