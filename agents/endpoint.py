@@ -1,7 +1,8 @@
 """A model behind an OpenAI-compatible address: how it is spoken to, how often one call is tried, and what its faults mean.
 
-    Endpoint.complete(messages, body) -> Completion          retries transport faults (tenacity), nothing else retries
-        `-- _once                                            waits for a place, sends, learns the server's dialect
+    Endpoint.complete -> Completion     takes a place; retries transport faults (tenacity), as nothing else does
+        `-- _speak                      in the best dialect that the server is known to take; learns a worse one when it refuses
+            `-- _send                   once; a fault of the SDK becomes one of ours
 
 ChatOpenAI of langchain-openai does the sending, over one aiohttp transport per endpoint (the SDK's default
 costs more CPU a call, and more the more calls are open). Everything that varies goes in the body. The ledger
