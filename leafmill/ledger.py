@@ -1,7 +1,8 @@
 """The ledger: the durable record of every call, vote, verdict and state. Trace, cache, bill and dataset are read from it.
 
 One thread writes. It takes whatever is queued, commits it as one transaction (group commit, fsync included) and then tells the
-waiters, so a thousand writers share a few commits. Readers have connections of their own (SQLite in WAL mode).
+waiters, so a thousand writers share a few commits. It speaks to the driver itself, one `executemany` for all of a kind: SQLAlchemy's
+statements, good for reading, would cost more than SQLite does. Readers have connections of their own (SQLite in WAL mode).
 
 What is awaited is durable: `record_call` returns after the commit, and only then may its reply be used; `finish` decides a candidate
 in one transaction and is the only definition of "done". A candidate that is begun again loses its old verdicts and votes, never its
@@ -13,24 +14,28 @@ calls: they are found by their key and not paid for twice. Only successful calls
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
+import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DatabaseError, OperationalError
+from pydantic_core import to_json
+from sqlalchemy.exc import DatabaseError
 
 from leafmill.errors import DiskError, RunFolderError
 from leafmill.records import Brief, Row, State, Usage, Verdict, Vote
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+GATHER = 0.04
+"""seconds that a commit waits for more while several write at once: a commit costs more than what is in it. One writer waits for nobody"""
 metadata = sa.MetaData()
 
 META = sa.Table("meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.JSON, nullable=False))
@@ -69,23 +74,27 @@ CALLS = sa.Table(
     sa.Column("prompt_hash", sa.String, nullable=False),
     sa.Column("alias", sa.String, nullable=False),
     sa.Column("model", sa.String, nullable=False),
-    sa.Column("messages", sa.JSON, nullable=False),
-    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("endpoint", sa.String, nullable=False),
     sa.Column("status", sa.String, nullable=False),
-    sa.Column("reply", sa.Text, nullable=False),
-    sa.Column("reasoning", sa.Text, nullable=False),
     sa.Column("finish_reason", sa.String, nullable=False),
     sa.Column("prompt_tokens", sa.Integer),
     sa.Column("completion_tokens", sa.Integer),
     sa.Column("cached_tokens", sa.Integer),
     sa.Column("reasoning_tokens", sa.Integer),
+    sa.Column("cost", sa.Float),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
     sa.Column("started_at", sa.Float, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
-    sa.Index("calls_by_key", "key"),
+    # What is long stands last: SQLite then reads the columns before it without following a row's overflow pages.
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("messages", sa.JSON, nullable=False),
+    sa.Column("reply", sa.Text, nullable=False),
+    sa.Column("reasoning", sa.Text, nullable=False),
+    sa.Index("calls_by_key", "key", sqlite_where=sa.text("status = 'ok'")),
     sa.Index("calls_by_candidate", "candidate", "seq"),
 )
+_SUCCEEDED = CALLS.c.status == sa.literal_column("'ok'")  # spelled as in the index, which is not used for a bound value
 
 VERDICTS = sa.Table(
     "verdicts",
@@ -161,28 +170,39 @@ class Call:
     error: str = ""
     started_at: float = 0.0
     seconds: float = 0.0
+    endpoint: str = ""
+    """base_url of the server that answered; "" when none did"""
+    cost: float | None = None
+    """in the recipe's currency; None when it is unknown"""
 
     def columns(self) -> dict[str, Any]:
-        flat = asdict(self)
-        step, _ = flat.pop("step"), flat.pop("usage")
+        candidate, leaf, seq, step = self.step
+        usage = self.usage
         return {
-            **flat,
-            **dict(zip(("candidate", "leaf", "seq", "step"), step, strict=True)),
-            "prompt_tokens": self.usage.prompt,
-            "completion_tokens": self.usage.completion,
-            "cached_tokens": self.usage.cached,
-            "reasoning_tokens": self.usage.reasoning,
+            **{name: getattr(self, name) for name in _AS_THEY_ARE},
+            "candidate": candidate,
+            "leaf": leaf,
+            "seq": seq,
+            "step": step,
+            "messages": _json(self.messages),
+            "params": _json(self.params),
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.completion,
+            "cached_tokens": usage.cached,
+            "reasoning_tokens": usage.reasoning,
         }
 
     @classmethod
     def from_columns(cls, row: Mapping[str, Any]) -> Call:
-        names = ("key", "role", "variant", "prompt_hash", "alias", "model", "messages", "params", "status", "reply", "reasoning")
         usage = Usage(
             prompt=row["prompt_tokens"], completion=row["completion_tokens"], cached=row["cached_tokens"], reasoning=row["reasoning_tokens"]
         )
         step = Step(row["candidate"], row["leaf"], row["seq"], row["step"])
-        rest = {n: row[n] for n in (*names, "finish_reason", "attempts", "error", "started_at", "seconds")}
-        return cls(step=step, usage=usage, **rest)
+        return cls(step=step, usage=usage, messages=row["messages"], params=row["params"], **{name: row[name] for name in _AS_THEY_ARE})
+
+
+_AS_THEY_ARE = tuple(f.name for f in fields(Call) if f.name in CALLS.c and f.name not in ("step", "messages", "params"))
+"""fields of a call that are columns of the same name and value"""
 
 
 class Ending(NamedTuple):
@@ -194,29 +214,46 @@ class Ending(NamedTuple):
     detail: str = ""
 
 
+class Spent(NamedTuple):
+    """What calls have cost. `money` is the sum of the costs that are known, None where none is; `unpriced_calls` are not in it."""
+
+    calls: int
+    tokens: int
+    uncounted_calls: int
+    """calls whose server did not say how many tokens they took"""
+    money: float | None
+    unpriced_calls: int
+    """calls whose cost is unknown"""
+
+
 class Ledger:
-    """Open with `Ledger(path)`; close with `close()` or as a context manager. `read_only` opens what another process may be writing."""
+    """Open with `Ledger(path)`; close with `close()` or as a context manager. `read_only` opens what another process may be writing.
+
+    Writes are asked for on an event loop's thread. They are queued when they are called (`record_call`: when it is awaited), and no
+    write is on disk without those that were queued before it; to await what they return is to wait for the disk.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         if read_only and not path.is_file():
             raise RunFolderError(f"{path}: there is no ledger here")
-        self._engine = sa.create_engine(f"sqlite:///{path}", json_serializer=_dumps, connect_args={"check_same_thread": False})
-        sa.event.listen(self._engine, "connect", _set_pragmas)
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._engine = sa.create_engine(f"sqlite:///{path}", creator=lambda: _connect(path), json_serializer=_json)
+        self._queue: queue.SimpleQueue[list[_Write] | None] = queue.SimpleQueue()
+        self._notes: list[_Write] = []
+        """what nobody waits for: it is queued together with the next write that is waited for"""
         self._broken: DiskError | None = None
         self._thread: threading.Thread | None = None
         try:
             if not read_only:
                 metadata.create_all(self._engine)
             self._check_schema(read_only)
+            with self._engine.connect() as conn:
+                self._recorded = set(conn.scalars(sa.select(CALLS.c.key).where(_SUCCEEDED)))
             if not read_only:
+                self._writer = _connect(path)
                 self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
                 self._thread.start()
-            with self._engine.connect() as conn:
-                found = conn.execute(sa.select(CALLS.c.key, sa.func.max(CALLS.c.id)).where(CALLS.c.status == "ok").group_by(CALLS.c.key))
-                self._recorded: dict[str, int] = {key: id_ for key, id_ in found}
-        except DatabaseError as fault:
+        except (DatabaseError, sqlite3.DatabaseError) as fault:
             raise _disk_error(path, fault) from fault
 
     def __enter__(self) -> Ledger:
@@ -228,59 +265,56 @@ class Ledger:
     def close(self) -> None:
         """Commit what is queued, stop the writer, close the file."""
         if self._thread is not None:
+            self._queue.put(self._notes)
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+            self._writer.close()
         self._engine.dispose()
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    async def begin(self, brief: Brief) -> None:
+    def begin(self, brief: Brief) -> Awaitable[None]:
         """Open a candidate, or open it again: its verdicts and votes are forgotten, its calls are kept."""
         entry = {"id": brief.id, "leaf": brief.leaf, "number": brief.number, "language": brief.language}
-        fresh = {"state": "open", "stage": "", "code": "", "detail": "", "row": None, "lineage": None, "ended_at": None}
-        values = {**entry, **fresh, "brief": brief.model_dump(mode="json"), "begun_at": time.time()}
-        forget = [(t.delete().where(t.c.candidate == brief.id), None) for t in (VERDICTS, VOTES)]
-        upsert = CANDIDATES.insert().prefix_with("OR REPLACE")
-        await self._write([*forget, (upsert, values)])
+        return self._write("begin", brief.id, {**entry, "brief": brief.model_dump_json(), "state": "open", "begun_at": time.time()})
 
     async def record_call(self, call: Call) -> None:
         """Record one call. When this returns, the call is on disk and its reply may be used."""
-        (id_,) = await self._write([(CALLS.insert(), call.columns())])
+        await self._write("call", "", call.columns())
         if call.status == "ok":
-            self._recorded[call.key] = id_
+            self._recorded.add(call.key)
 
     def recorded_call(self, key: str) -> Call | None:
         """The successful call that was asked under this key, if there is one."""
         if key not in self._recorded:
             return None
-        found = self.rows(sa.select(CALLS).where(CALLS.c.id == self._recorded[key]))
-        return Call.from_columns(found[0])
+        same = sa.select(CALLS).where(CALLS.c.key == key, _SUCCEEDED).order_by(CALLS.c.id.desc()).limit(1)
+        return Call.from_columns(self.rows(same)[0])
 
     def note_verdict(self, step: Step, verdict: Verdict) -> None:
-        """Queue a verdict; it is committed before anything that is queued after it."""
-        values = {**verdict.model_dump(mode="json"), "candidate": step.candidate, "seq": step.seq, "step": step.name, "at": time.time()}
-        self._enqueue([(VERDICTS.insert(), values)])
+        """Queue a verdict; it is committed before, or together with, anything that is queued after it."""
+        at = {"candidate": step.candidate, "seq": step.seq, "step": step.name, "at": time.time()}
+        self._note("verdict", step.candidate, {**dict(verdict), "evidence": _json(verdict.evidence), **at})
 
     def note_vote(self, step: Step, vote: Vote) -> None:
-        """Queue a vote; it is committed before anything that is queued after it."""
-        self._enqueue([(VOTES.insert(), {**vote.model_dump(mode="json"), "candidate": step.candidate, "seq": step.seq, "at": time.time()})])
+        """Queue a vote; it is committed before, or together with, anything that is queued after it."""
+        self._note("vote", step.candidate, {**dict(vote), "candidate": step.candidate, "seq": step.seq, "at": time.time()})
 
-    async def finish(self, brief: Brief, ending: Ending, row: Row | None = None, lineage: Mapping[str, Any] | None = None) -> None:
-        """Decide a candidate. One transaction; when it returns, the decision is on disk."""
-        values = {**ending._asdict(), "row": row and row.model_dump(mode="json"), "lineage": lineage, "ended_at": time.time()}
-        await self._write([(CANDIDATES.update().where(CANDIDATES.c.id == brief.id), values)])
+    def finish(self, brief: Brief, ending: Ending, row: Row | None = None, lineage: Mapping[str, Any] | None = None) -> Awaitable[None]:
+        """Decide a candidate, in one transaction; when it is done, the decision is on disk."""
+        made = {"row": row and row.model_dump_json(), "lineage": None if lineage is None else _json(lineage)}
+        return self._write("finish", brief.id, {"id": brief.id, **ending._asdict(), **made, "ended_at": time.time()})
 
-    async def note_leaf(self, leaf: str, asked: int, state: str, reason: str) -> None:
-        values = {"leaf": leaf, "asked": asked, "state": state, "reason": reason, "at": time.time()}
-        await self._write([(LEAVES.insert().prefix_with("OR REPLACE"), values)])
+    def note_leaf(self, leaf: str, asked: int, state: str, reason: str) -> Awaitable[None]:
+        return self._write("leaf", "", {"leaf": leaf, "asked": asked, "state": state, "reason": reason, "at": time.time()})
 
-    async def set_meta(self, key: str, value: Any) -> None:
-        await self._write([(META.insert().prefix_with("OR REPLACE"), {"key": key, "value": value})])
+    def set_meta(self, key: str, value: Any) -> Awaitable[None]:
+        return self._write("meta", "", {"key": key, "value": _json(value)})
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+    def rows(self, query: sa.Executable) -> list[dict[str, Any]]:
         """The result of a query, each row as a dict by column name."""
         try:
             with self._engine.connect() as conn:
@@ -294,9 +328,19 @@ class Ledger:
 
     def accepted(self) -> Iterator[tuple[Brief, Row]]:
         """All accepted rows, leaf by leaf, in the order of their numbers."""
-        wanted = sa.select(CANDIDATES.c.brief, CANDIDATES.c.row).where(CANDIDATES.c.state == "accepted")
+        texts = [sa.type_coerce(column, sa.Text).label(column.name) for column in (CANDIDATES.c.brief, CANDIDATES.c.row)]
+        wanted = sa.select(*texts).where(CANDIDATES.c.state == "accepted")
         for found in self.rows(wanted.order_by(CANDIDATES.c.leaf, CANDIDATES.c.number)):
-            yield Brief.model_validate(found["brief"]), Row.model_validate(found["row"])
+            yield Brief.model_validate_json(found["brief"]), Row.model_validate_json(found["row"])
+
+    def spent(self) -> dict[str, Spent]:
+        """What each leaf's calls have cost so far, those that failed included."""
+        c, number, total = CALLS.c, sa.func.count, sa.func.sum
+        tokens = total(sa.func.coalesce(c.prompt_tokens, 0) + sa.func.coalesce(c.completion_tokens, 0))
+        counted = number(sa.func.coalesce(c.prompt_tokens, c.completion_tokens))
+        sums = (number(), tokens, number() - counted, total(c.cost), number() - number(c.cost))
+        named = [column.label(name) for name, column in zip(Spent._fields, sums, strict=True)]
+        return {row.pop("leaf"): Spent(**row) for row in self.rows(sa.select(c.leaf, *named).group_by(c.leaf))}
 
     # -- the writer thread ---------------------------------------------------------------------------------------------
 
@@ -310,71 +354,132 @@ class Ledger:
             elif found != SCHEMA_VERSION:
                 raise RunFolderError(f"{self.path}: made by another version (schema {found}, expected {SCHEMA_VERSION})")
 
-    async def _write(self, statements: Statements) -> list[int]:
-        return await asyncio.wrap_future(self._enqueue(statements))
-
-    def _enqueue(self, statements: Statements) -> Future[list[int]]:
-        work = _Work(statements, Future())
-        work.done.set_running_or_notify_cancel()  # who is cancelled while waiting stops waiting; what was to be recorded still is
+    def _write(self, kind: str, candidate: str, values: Mapping[str, Any]) -> Awaitable[None]:
+        """Queue a write, now; what is returned is done when it is on disk."""
+        self._check_open()
         if self._broken is not None:
-            work.done.set_exception(self._broken)
-        elif self._thread is None:
+            raise self._broken
+        done = asyncio.get_running_loop().create_future()
+        queued, self._notes = self._notes, []
+        queued.append(_Write(kind, candidate, values, done))
+        self._queue.put(queued)
+        return done  # who is cancelled while waiting stops waiting; what was to be recorded still is
+
+    def _note(self, kind: str, candidate: str, values: Mapping[str, Any]) -> None:
+        self._check_open()
+        self._notes.append(_Write(kind, candidate, values, None))
+
+    def _check_open(self) -> None:
+        if self._thread is None:
             raise RunFolderError(f"{self.path}: the ledger is closed, or open for reading only")
-        else:
-            self._queue.put(work)
-        return work.done
 
     def _write_forever(self) -> None:
-        open_ = True
-        while open_:
-            batch = [self._queue.get()]
-            while len(batch) < 500 and not self._queue.empty():
-                batch.append(self._queue.get())
-            open_ = None not in batch
-            self._commit([work for work in batch if work is not None])
+        going_on, crowded = True, False
+        while going_on:
+            queued = [self._queue.get()]
+            if crowded:
+                time.sleep(GATHER)
+            while not self._queue.empty():
+                queued.append(self._queue.get())
+            crowded, going_on = len(queued) > 1, None not in queued
+            self._commit([write for writes in queued for write in writes or ()])
 
-    def _commit(self, batch: Iterable[_Work]) -> None:
-        works = list(batch)
-        try:
-            with self._engine.begin() as conn:
-                ids = [[_execute(conn, *statement) for statement in work.statements] for work in works]
-        except DatabaseError as fault:
-            # Nothing of the batch is on disk. A ledger that cannot record must not let the run go on spending.
-            self._broken = _disk_error(self.path, fault)
-            for work in works:
-                work.done.set_exception(self._broken)
-        except Exception as fault:  # a bug: hand it to those who wait, who would hang otherwise
-            self._broken = DiskError(f"{self.path}: the ledger's writer failed: {fault!r}")
-            for work in works:
-                work.done.set_exception(fault)
+    def _commit(self, writes: Sequence[_Write]) -> None:
+        fault: Exception | None = self._broken
+        if fault is None:
+            try:
+                with self._writer:
+                    for sql, values in _grouped(writes):
+                        self._writer.executemany(sql, values)
+            except sqlite3.DatabaseError as found:
+                # Nothing of the batch is on disk. A ledger that cannot record must not let the run go on spending.
+                fault = self._broken = _disk_error(self.path, found)
+            except Exception as found:  # a bug: hand it to those who wait, who would hang otherwise
+                fault, self._broken = found, DiskError(f"{self.path}: the ledger's writer failed: {found!r}")
+        waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
+        for write in writes:
+            if write.done is not None:
+                waiting[write.done.get_loop()].append(write.done)
+        for loop, done in waiting.items():
+            with suppress(RuntimeError):  # a loop that was closed meanwhile: nobody waits there
+                loop.call_soon_threadsafe(_tell, done, fault)
+
+
+class _Write(NamedTuple):
+    """One write: of a kind (a key of `_STATEMENTS`), of a candidate ("" where that does not matter), and who waits for it."""
+
+    kind: str
+    candidate: str
+    values: Mapping[str, Any]
+    done: asyncio.Future[None] | None
+
+
+def _insert(table: sa.Table, *names: str) -> str:
+    """The SQL that inserts into these columns (all but a number that SQLite gives itself), or replaces a row of the same key."""
+    names = names or tuple(c.name for c in table.columns if not (c.primary_key and isinstance(c.type, sa.Integer)))
+    columns, values = ", ".join(f'"{name}"' for name in names), ", ".join(f":{name}" for name in names)
+    return f'INSERT OR REPLACE INTO "{table.name}" ({columns}) VALUES ({values})'
+
+
+_STATEMENTS: Mapping[str, tuple[str, ...]] = {
+    "begin": (
+        "DELETE FROM verdicts WHERE candidate = :id",
+        "DELETE FROM votes WHERE candidate = :id",
+        _insert(CANDIDATES, "id", "leaf", "number", "language", "brief", "state", "begun_at"),
+    ),
+    "call": (_insert(CALLS),),
+    "verdict": (_insert(VERDICTS),),
+    "vote": (_insert(VOTES),),
+    "finish": (
+        "UPDATE candidates SET state = :state, stage = :stage, code = :code, detail = :detail, "
+        '"row" = :row, lineage = :lineage, ended_at = :ended_at WHERE id = :id',
+    ),
+    "leaf": (_insert(LEAVES),),
+    "meta": (_insert(META),),
+}
+"""The SQL of each kind of write. All of a kind in a batch are executed together, the kinds in this order."""
+
+
+def _grouped(writes: Iterable[_Write]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """What to execute for a batch. The order among kinds matters in one case: what is written of a candidate before it is begun again."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {kind: [] for kind in _STATEMENTS}
+    touched: set[str] = set()
+    for write in writes:
+        if write.kind == "begin" and write.candidate in touched:
+            yield from _statements(kinds)
+            kinds, touched = {kind: [] for kind in _STATEMENTS}, set()
+        touched.add(write.candidate)
+        kinds[write.kind].append(write.values)
+    yield from _statements(kinds)
+
+
+def _statements(kinds: Mapping[str, list[Mapping[str, Any]]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    return ((sql, values) for kind, values in kinds.items() if values for sql in _STATEMENTS[kind])
+
+
+def _tell(waiting: Iterable[asyncio.Future[None]], fault: Exception | None) -> None:
+    for done in waiting:
+        if done.done():  # cancelled
+            continue
+        if fault is None:
+            done.set_result(None)
         else:
-            for work, made in zip(works, ids, strict=True):
-                work.done.set_result(made)
+            done.set_exception(fault)
 
 
-Statements = Sequence[tuple[sa.Insert | sa.Update | sa.Delete, Mapping[str, Any] | None]]
-
-
-class _Work(NamedTuple):
-    statements: Statements
-    done: Future[list[int]]
-
-
-def _execute(conn: sa.Connection, statement: Any, values: Mapping[str, Any] | None) -> int:
-    result = conn.execute(statement, values)
-    key = result.inserted_primary_key if statement.is_insert else None
-    return key[0] if key and isinstance(key[0], int) else 0
-
-
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
-def _disk_error(path: Path, fault: DatabaseError) -> DiskError:
-    kind = "cannot be read or written" if isinstance(fault, OperationalError) else "is damaged"
-    return DiskError(f"{path}: the ledger {kind}: {fault.orig}. What was recorded before is kept; free space or rights, then run again")
+def _disk_error(path: Path, fault: DatabaseError | sqlite3.DatabaseError) -> DiskError:
+    cause = fault.orig if isinstance(fault, DatabaseError) else fault
+    kind = "cannot be read or written" if isinstance(cause, sqlite3.OperationalError) else "is damaged"
+    return DiskError(f"{path}: the ledger {kind}: {cause}. What was recorded before is kept; free space or rights, then run again")
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _json(value: Any) -> str:
+    """JSON as people read it; a float that is no number becomes null."""
+    return to_json(value, inf_nan_mode="null").decode()

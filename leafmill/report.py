@@ -1,4 +1,6 @@
-"""What became of a run, leaf by leaf: asked, accepted, rejected and why, errors, tokens. All of it is read from the ledger."""
+"""What became of a run: by leaf what was asked, accepted, rejected and why, and what it cost; by role how its calls went.
+
+All of it is read from the ledger. What is not known is never added up as 0: it is counted beside the sum."""
 
 from __future__ import annotations
 
@@ -26,6 +28,10 @@ class LeafReport(BaseModel):
     tokens: int = 0
     uncounted_calls: int = 0
     """calls whose server did not say how many tokens they took"""
+    money: float | None = 0.0
+    """in the recipe's currency, without the unpriced calls; None when there are no others"""
+    unpriced_calls: int = 0
+    """calls whose cost is unknown"""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -44,8 +50,21 @@ class LeafReport(BaseModel):
         return self.tokens / self.accepted if self.accepted else None
 
 
+class RoleReport(BaseModel):
+    """How the calls of one role went, over all leaves. `p50` and `p95` are seconds, of the calls that succeeded; None when none did."""
+
+    calls: int = 0
+    failed: int = 0
+    tokens: int = 0
+    retries: int = 0
+    """tries beyond the first of each call"""
+    p50: float | None = None
+    p95: float | None = None
+
+
 class Report(BaseModel):
     leaves: list[LeafReport]
+    roles: dict[str, RoleReport]
 
     @property
     def total(self) -> LeafReport:
@@ -56,6 +75,7 @@ class Report(BaseModel):
 
         asked = [leaf.asked for leaf in self.leaves if leaf.asked is not None]
         met = sum(leaf.outcome == "met" for leaf in self.leaves)
+        calls, unpriced = (sum(getattr(leaf, name) for leaf in self.leaves) for name in ("calls", "unpriced_calls"))
         return LeafReport(
             leaf="all",
             asked=sum(asked) if asked else None,
@@ -63,9 +83,11 @@ class Report(BaseModel):
             states=add("states"),
             reasons=add("reasons"),
             failed_calls=add("failed_calls"),
-            calls=sum(leaf.calls for leaf in self.leaves),
+            calls=calls,
             tokens=sum(leaf.tokens for leaf in self.leaves),
             uncounted_calls=sum(leaf.uncounted_calls for leaf in self.leaves),
+            money=None if calls and unpriced == calls else sum(leaf.money or 0.0 for leaf in self.leaves),
+            unpriced_calls=unpriced,
         )
 
 
@@ -81,7 +103,7 @@ def read(ledger: Ledger) -> Report:
         if row["state"] not in ("accepted", "open"):
             # where a candidate was when its leaf became full says nothing about it
             reasons[row["leaf"]][row["code"] if row["code"] == "quota_met" else f"{row['stage']}:{row['code']}"] += row["n"]
-    spent, failed = _calls(ledger)
+    spent, failed = ledger.spent(), _failed_calls(ledger)
     outcomes = {row["leaf"]: row for row in ledger.rows(sa.select(LEAVES))}
     for leaf in sorted({*states, *spent, *outcomes}):
         # a leaf with open candidates has been taken up again: what is written of it is of an earlier run
@@ -94,9 +116,9 @@ def read(ledger: Ledger) -> Report:
             states=dict(states[leaf]),
             reasons=dict(reasons[leaf].most_common()),
             failed_calls=dict(failed[leaf]),
-            **spent.get(leaf, {}),
+            **(spent[leaf]._asdict() if leaf in spent else {}),
         )
-    return Report(leaves=list(leaves.values()))
+    return Report(leaves=list(leaves.values()), roles=_roles(ledger))
 
 
 def audit_size(defect_share: float, confidence: float) -> int:
@@ -110,15 +132,34 @@ def audit_size(defect_share: float, confidence: float) -> int:
     return math.ceil(math.log(1 - confidence) / math.log(1 - defect_share))
 
 
-def _calls(ledger: Ledger) -> tuple[dict[str, dict[str, int]], dict[str, Counter[str]]]:
-    """Per leaf: calls, tokens and uncounted calls; and failed calls as role:code."""
+def _failed_calls(ledger: Ledger) -> dict[str, Counter[str]]:
+    """Per leaf, as role:code."""
     c = CALLS.c
-    tokens = sa.func.coalesce(c.prompt_tokens, 0) + sa.func.coalesce(c.completion_tokens, 0)
-    uncounted = sa.func.sum(sa.case((sa.and_(c.prompt_tokens.is_(None), c.completion_tokens.is_(None)), 1), else_=0))
-    sums = (sa.func.count().label("calls"), sa.func.sum(tokens).label("tokens"), uncounted.label("uncounted_calls"))
-    spent = {row.pop("leaf"): row for row in ledger.rows(sa.select(c.leaf, *sums).group_by(c.leaf))}
     failed: dict[str, Counter[str]] = defaultdict(Counter)
     wanted = sa.select(c.leaf, c.role, c.status, sa.func.count().label("n")).where(c.status != "ok")
     for row in ledger.rows(wanted.group_by(c.leaf, c.role, c.status)):
         failed[row["leaf"]][f"{row['role']}:{row['status']}"] += row["n"]
-    return spent, failed
+    return failed
+
+
+def _roles(ledger: Ledger) -> dict[str, RoleReport]:
+    c, total = CALLS.c, sa.func.sum
+    sums = (
+        sa.func.count().label("calls"),
+        total(sa.case((c.status != "ok", 1), else_=0)).label("failed"),
+        total(sa.func.coalesce(c.prompt_tokens, 0) + sa.func.coalesce(c.completion_tokens, 0)).label("tokens"),
+        total(sa.func.max(c.attempts - 1, 0)).label("retries"),
+    )
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for row in ledger.rows(sa.select(c.role, c.seconds).where(c.status == "ok").order_by(c.seconds)):
+        seconds[row["role"]].append(row["seconds"])
+    roles = {}
+    for row in ledger.rows(sa.select(c.role, *sums).group_by(c.role).order_by(c.role)):
+        role = row.pop("role")
+        roles[role] = RoleReport(**row, p50=_quantile(seconds[role], 0.5), p95=_quantile(seconds[role], 0.95))
+    return roles
+
+
+def _quantile(ordered: list[float], share: float) -> float | None:
+    """The value that at least this share of them does not exceed."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None

@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from leafmill.errors import DiskError, RunFolderError
-from leafmill.ledger import CALLS, CANDIDATES, META, VERDICTS, VOTES, Call, Ending, Ledger, Step
+from leafmill.ledger import CALLS, CANDIDATES, META, SCHEMA_VERSION, VERDICTS, VOTES, Call, Ending, Ledger, Spent, Step
 from leafmill.records import Brief, Row, Usage, Verdict, Vote
 
 BRIEF = Brief(id="c0", leaf="t/a", number=0, language="en", axes={"tone": "dry"}, scenario="在图书馆 📚")
@@ -65,7 +70,8 @@ async def test_what_is_awaited_is_on_disk_for_another_connection(path: Path) -> 
 
 
 async def test_a_candidate_and_a_call_come_back_as_they_went_in(path: Path) -> None:
-    told = call(reasoning="想一想", params={"temperature": 0.1 + 0.2, "seed": 2**31 - 1}, usage=Usage(completion=0), seconds=0.25)
+    where = {"endpoint": "http://one.example/v1", "cost": 0.1 + 0.2, "attempts": 3}
+    told = call(reasoning="想一想", params={"temperature": 0.1 + 0.2, "seed": 2**31 - 1}, usage=Usage(completion=0), seconds=0.25, **where)
     with Ledger(path) as ledger:
         await ledger.begin(BRIEF)
         await ledger.record_call(told)
@@ -96,10 +102,11 @@ async def test_only_calls_that_succeeded_are_found(path: Path) -> None:
             await ledger.record_call(call(status=status))
         assert ledger.recorded_call("k") is None
         await ledger.record_call(call(reply="good"))
+        await ledger.record_call(call(reply="better"))
         await ledger.record_call(call(status="timeout", reply=""))
-        assert ledger.recorded_call("k").reply == "good"
+        assert ledger.recorded_call("k").reply == "better"
     with Ledger(path) as ledger:
-        assert ledger.recorded_call("k").reply == "good"
+        assert ledger.recorded_call("k").reply == "better"
         assert ledger.recorded_call("unknown") is None
 
 
@@ -115,9 +122,12 @@ async def test_what_was_noted_before_a_finish_is_there_after_it(path: Path) -> N
 
 
 async def test_many_writers_share_commits_and_each_finds_its_own_call(path: Path) -> None:
+    said: list[str] = []
     with Ledger(path) as ledger:
+        ledger._writer.set_trace_callback(said.append)
         await asyncio.gather(*(ledger.record_call(call(f"k{number}", reply=str(number))) for number in range(300)))
         assert [ledger.recorded_call(f"k{number}").reply for number in range(300)] == [str(number) for number in range(300)]
+    assert 1 <= said.count("COMMIT") < 100
 
 
 async def test_closing_commits_what_is_queued(path: Path) -> None:
@@ -167,12 +177,8 @@ async def test_a_full_disk_is_told_to_all_and_loses_nothing_that_was_told(path: 
 
 def fill(ledger: Ledger) -> None:
     """Leave room for about one megabyte: SQLite then answers as it does on a full disk."""
-
-    def limit(connection: Any, _record: Any, _proxy: Any = None) -> None:
-        (used,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {used + 250}")
-
-    sa.event.listen(ledger._engine, "checkout", limit)
+    (used,) = ledger._writer.execute("PRAGMA page_count").fetchone()
+    ledger._writer.execute(f"PRAGMA max_page_count = {used + 250}")
 
 
 async def test_after_a_fault_every_later_write_is_refused_even_if_it_would_fit(path: Path) -> None:
@@ -185,12 +191,153 @@ async def test_after_a_fault_every_later_write_is_refused_even_if_it_would_fit(p
     assert seen(path, "select count(*) from calls") == [(0,)]
 
 
+async def test_what_was_queued_behind_a_write_that_fails_is_refused_too(path: Path) -> None:
+    with Ledger(path) as ledger:
+        fill(ledger)
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN IMMEDIATE")  # the writer waits for it, with the first call in its hands
+            first = asyncio.create_task(ledger.record_call(call("first", reply="x" * 2_000_000)))
+            await asyncio.sleep(0.05)
+            second = asyncio.create_task(ledger.record_call(call("second")))
+            await asyncio.sleep(0)
+        for task in (first, second):
+            with pytest.raises(DiskError, match="full"):
+                await asyncio.wait_for(task, 5)
+    assert seen(path, "select count(*) from calls") == [(0,)]
+
+
+async def test_what_cannot_be_written_as_json_is_told_to_its_writer_alone(path: Path) -> None:
+    with Ledger(path) as ledger:
+        with pytest.raises(ValueError, match="Unable to serialize"):
+            await ledger.record_call(call(params={"seed": object()}))
+        await ledger.record_call(call())
+        assert ledger.recorded_call("k") == call()
+
+
 async def test_a_bug_in_what_is_written_reaches_those_who_wait(path: Path) -> None:
     with Ledger(path) as ledger:
-        with pytest.raises(sa.exc.StatementError, match="not JSON serializable"):
-            await asyncio.wait_for(ledger.record_call(call(params={"seed": object()})), 5)
+        with pytest.raises(UnicodeEncodeError):
+            await asyncio.wait_for(ledger.record_call(call(reply="half a pair: \ud800")), 5)
         with pytest.raises(DiskError, match="writer failed"):
             await ledger.record_call(call())
+
+
+def test_an_event_loop_that_is_gone_leaves_the_writer_at_work(path: Path) -> None:
+    async def leave() -> None:
+        task = asyncio.create_task(ledger.record_call(call("left", reply="x" * 5_000_000)))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    with Ledger(path) as ledger:
+        asyncio.run(leave())
+        asyncio.run(asyncio.wait_for(ledger.record_call(call("after")), 5))
+    assert seen(path, "select key from calls order by id") == [("left",), ("after",)]
+
+
+WORK = """
+import asyncio, sys
+from pathlib import Path
+from leafmill.ledger import Call, Ending, Ledger, Step
+from leafmill.records import Brief, Row, Verdict
+
+async def work(ledger, lane):
+    for number in range(lane, 100_000, 20):
+        brief = Brief(id=f"c{number}", leaf="t/a", number=number, language="en")
+        step = Step(brief.id, brief.leaf, 1, "write")
+        await ledger.begin(brief)
+        for part in range(2):
+            await ledger.record_call(Call(f"{number}.{part}", step, "writer", "d", "h", "g", "m", [], {}, reply="said " * 200))
+            print(f"call {number}.{part}", flush=True)
+            ledger.note_verdict(step, Verdict(gate="length", decision="accept", code="ok"))
+        await ledger.finish(brief, Ending("accepted"), Row(language="en", instruction="Ask."))
+        print(f"row c{number}", flush=True)
+
+async def main():
+    ledger = Ledger(Path(sys.argv[1]))
+    await asyncio.gather(*(work(ledger, lane) for lane in range(20)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 300, 1500])
+def test_after_a_kill_all_that_was_told_is_there(path: Path, lines: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", WORK, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        told = [child.stdout.readline().split() for _ in range(lines)]
+        child.kill()
+        told += [line.split() for line in child.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    assert path.with_name("ledger.db-wal").stat().st_size
+    for read_only in (True, False):
+        with Ledger(path, read_only=read_only) as ledger:
+            assert all(ledger.recorded_call(key) for what, key in told if what == "call")
+            assert {key for what, key in told if what == "row"} <= {brief.id for brief, _ in ledger.accepted()}
+            verdicts = sa.select(VERDICTS.c.candidate, sa.func.count().label("n")).group_by(VERDICTS.c.candidate)
+            noted = {row["candidate"]: row["n"] for row in ledger.rows(verdicts)}
+            assert all(noted[brief.id] == 2 for brief, _ in ledger.accepted()), "a decision comes with the verdicts before it"
+    assert seen(path, "pragma integrity_check") == [("ok",)]
+
+
+KINDS = ("begin", "call", "verdict", "vote", "finish")
+
+
+@settings(max_examples=40, deadline=None)
+@given(writes=st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from("abc"), st.booleans()), max_size=40))
+@example([("verdict", "a", False), ("begin", "a", False), ("vote", "a", False)])
+def test_whatever_is_batched_how_a_ledger_holds_what_was_written_in_its_order(writes: list[tuple[str, str, bool]]) -> None:
+    """Each write is a kind, a candidate, and whether all written so far is awaited before the next."""
+    states: dict[str, str] = {}
+    calls: list[str] = []
+    notes: dict[str, dict[str, list[int]]] = {"verdict": defaultdict(list), "vote": defaultdict(list)}
+
+    async def write(ledger: Ledger) -> None:
+        waiting: list[asyncio.Future[None]] = []
+        for n, (kind, id_, pause) in enumerate(writes):
+            brief, step = BRIEF.model_copy(update={"id": id_, "number": ord(id_)}), STEP._replace(candidate=id_, seq=n)
+            if kind == "begin":
+                waiting.append(asyncio.ensure_future(ledger.begin(brief)))
+                states[id_], notes["verdict"][id_], notes["vote"][id_] = "open", [], []
+            elif kind == "call":
+                waiting.append(asyncio.ensure_future(ledger.record_call(call(str(n)))))
+                calls.append(str(n))
+            elif kind == "finish":
+                waiting.append(asyncio.ensure_future(ledger.finish(brief, Ending("rejected", detail=str(n)))))
+                states.update({id_: str(n)} if id_ in states else {})
+            else:
+                ledger.note_verdict(step, verdict()) if kind == "verdict" else ledger.note_vote(step, Vote(role="annotator-x", score=3))
+                notes[kind][id_].append(n)
+            await (asyncio.gather(*waiting) if pause else asyncio.sleep(0))
+        await asyncio.gather(*waiting)
+
+    with tempfile.TemporaryDirectory() as folder:
+        with Ledger(Path(folder) / "ledger.db") as ledger:
+            asyncio.run(write(ledger))
+        with Ledger(Path(folder) / "ledger.db") as ledger:
+            ended = ledger.rows(sa.select(CANDIDATES.c.id, CANDIDATES.c.state, CANDIDATES.c.detail))
+            assert {row["id"]: row["detail"] or row["state"] for row in ended} == states
+            assert [row["key"] for row in ledger.rows(sa.select(CALLS.c.key).order_by(CALLS.c.id))] == calls
+            assert all(ledger.recorded_call(key) for key in calls)
+            for kind, table in (("verdict", VERDICTS), ("vote", VOTES)):
+                found = defaultdict(list)
+                for row in ledger.rows(sa.select(table.c.candidate, table.c.seq).order_by(table.c.id)):
+                    found[row["candidate"]].append(row["seq"])
+                assert found == {id_: numbers for id_, numbers in notes[kind].items() if numbers}
+
+
+async def test_what_was_spent_is_added_up_by_leaf_and_what_is_unknown_is_counted_beside_it(path: Path) -> None:
+    half = STEP._replace(leaf="t/half")
+    with Ledger(path) as ledger:
+        assert ledger.spent() == {}
+        await ledger.record_call(call("a", cost=0.5))
+        await ledger.record_call(call("b", cost=0.25, status="unreadable_reply"))
+        for made in (call("c", cost=1.0, usage=Usage(prompt=7)), call("d", usage=Usage(), status="timeout"), call("e", cost=0.0)):
+            await ledger.record_call(replace(made, step=half))
+        await ledger.record_call(replace(call("f"), step=STEP._replace(leaf="t/none")))
+        assert ledger.spent() == {
+            "t/a": Spent(calls=2, tokens=10, uncounted_calls=0, money=0.75, unpriced_calls=0),
+            "t/half": Spent(calls=3, tokens=12, uncounted_calls=1, money=1.0, unpriced_calls=1),
+            "t/none": Spent(calls=1, tokens=5, uncounted_calls=0, money=None, unpriced_calls=1),
+        }
 
 
 @pytest.mark.parametrize("content", [b"this is no database, it is a letter to you" * 40, b"SQLite format 3\0" + b"\xff" * 5000])
@@ -225,10 +372,11 @@ async def test_a_reader_refuses_to_write_and_sees_what_the_writer_has_done(path:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_ledger_of_another_version_is_refused(path: Path, read_only: bool) -> None:
+@pytest.mark.parametrize("version", [1, SCHEMA_VERSION + 1])
+async def test_a_ledger_of_another_version_is_refused(path: Path, version: int, read_only: bool) -> None:
     with Ledger(path) as ledger:
-        await ledger.set_meta("schema", 99)
-    with pytest.raises(RunFolderError, match="schema 99"):
+        await ledger.set_meta("schema", version)
+    with pytest.raises(RunFolderError, match=f"schema {version}, expected {SCHEMA_VERSION}"):
         Ledger(path, read_only=read_only)
 
 
@@ -237,7 +385,7 @@ def test_an_empty_file_is_no_ledger_to_read_and_a_new_one_to_write(path: Path) -
     with pytest.raises(RunFolderError):
         Ledger(path, read_only=True)
     with Ledger(path) as ledger:
-        assert ledger.meta("schema") == 1
+        assert ledger.meta("schema") == SCHEMA_VERSION
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -271,12 +419,12 @@ async def test_a_value_that_is_no_number_is_null_and_never_zero(path: Path) -> N
             STEP, verdict("ifd", decision="unscorable", code="ifd.not_finite", value=float("nan"), evidence={"loss": float("nan")})
         )
         await ledger.finish(BRIEF, Ending("waiting", "score", "ifd.not_finite"))
-    assert seen(path, "select value from verdicts") == [(None,)]
+    assert seen(path, "select value, evidence from verdicts") == [(None, '{"loss":null}')]
 
 
-def test_json_is_kept_readable(path: Path) -> None:
+async def test_json_is_kept_readable(path: Path) -> None:
     with Ledger(path) as ledger:
-        asyncio.run(ledger.set_meta("note", {"语": "中文"}))
+        await ledger.set_meta("note", {"语": "中文"})
         assert ledger.rows(sa.select(META.c.value).where(META.c.key == "note")) == [{"value": {"语": "中文"}}]
     ((raw,),) = seen(path, "select value from meta where key = 'note'")
     assert raw == json.dumps({"语": "中文"}, ensure_ascii=False, separators=(",", ":"))

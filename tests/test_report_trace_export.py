@@ -18,8 +18,8 @@ from terminal import LEAVES, RECIPE, leafmill, write_recipe
 
 from leafmill import export, report, screens, trace
 from leafmill.errors import DiskError, InputError, RunFolderError
-from leafmill.ledger import CALLS, CANDIDATES, VOTES, Ledger
-from leafmill.records import Brief
+from leafmill.ledger import CALLS, CANDIDATES, VOTES, Call, Ledger, Step
+from leafmill.records import Brief, Usage
 
 SECRET = "sk-55-never-to-be-seen"
 SAFETY = """\
@@ -104,7 +104,59 @@ async def test_a_leaf_that_was_met_and_is_taken_up_again_is_not_finished(tmp_pat
 def test_a_report_of_nothing_is_empty(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.db") as fresh:
         found = report.read(fresh)
-    assert (found.leaves, found.total.started, found.total.tokens_per_accepted) == ([], 0, None)
+    assert (found.leaves, found.roles, found.total.started, found.total.tokens_per_accepted) == ([], {}, 0, None)
+    assert (found.total.money, found.total.unpriced_calls) == (0.0, 0)
+
+
+def call(leaf: str, role: str = "writer", **changes: Any) -> Call:
+    return Call(
+        "k",
+        Step("x", leaf, 1, "write"),
+        role,
+        "en",
+        "hash",
+        "generator",
+        "m",
+        [],
+        {},
+        **{"usage": Usage(prompt=1, completion=2), **changes},
+    )
+
+
+async def test_money_is_the_sum_of_what_is_known_and_never_a_zero_for_what_is_not(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.db") as fresh:
+        for made in (call("a/whole", cost=0.5), call("a/whole", cost=0.25), call("b/part", cost=1.0), call("b/part"), call("c/none")):
+            await fresh.record_call(made)
+        await fresh.note_leaf("d/unasked", 1, "not finished", "")
+        found = report.read(fresh)
+    assert {leaf.leaf: (leaf.money, leaf.unpriced_calls) for leaf in [*found.leaves, found.total]} == {
+        "a/whole": (0.75, 0),
+        "b/part": (1.0, 1),
+        "c/none": (None, 1),
+        "d/unasked": (0.0, 0),
+        "all": (1.75, 2),
+    }
+    assert report.Report(leaves=found.leaves[2:], roles={}).total.money is None
+
+
+async def test_roles_are_told_by_calls_tokens_retries_and_the_seconds_of_those_that_succeeded(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.db") as fresh:
+        for seconds in range(1, 21):
+            await fresh.record_call(call("a/b", seconds=float(seconds), attempts=1 + (seconds > 18)))
+        await fresh.record_call(call("c/d", seconds=600.0, attempts=4, status="timeout", usage=Usage()))
+        await fresh.record_call(call("c/d", "critic", attempts=0, status="template_error", usage=Usage()))
+        found = report.read(fresh)
+    assert found.roles == {
+        "critic": report.RoleReport(calls=1, failed=1, tokens=0, retries=0, p50=None, p95=None),
+        "writer": report.RoleReport(calls=21, failed=1, tokens=60, retries=5, p50=10.0, p95=19.0),
+    }
+
+
+def test_the_roles_of_a_run_add_up_to_its_leaves(ledger: Ledger) -> None:
+    found = report.read(ledger)
+    assert sum(role.calls for role in found.roles.values()) == found.total.calls
+    assert sum(role.tokens for role in found.roles.values()) == found.total.tokens
+    assert all(role.p50 and role.p95 and role.p50 <= role.p95 for role in found.roles.values())
 
 
 def test_the_audit_sizes_of_five_and_one_percent_are_59_and_299() -> None:
@@ -139,7 +191,9 @@ def test_a_trace_holds_every_call_vote_and_verdict_in_the_order_of_steps(ledger:
     assert Counter(event["kind"] for event in found.events)["vote"] >= 3
     roles = [event["role"] for event in found.events if event["kind"] == "call"]
     assert (roles[0], roles[-1]) == ("writer", "critic")
-    assert found.tokens == sum(event["prompt_tokens"] + event["completion_tokens"] for event in found.events if event["kind"] == "call")
+    calls = [event for event in found.events if event["kind"] == "call"]
+    assert found.tokens == sum(event["prompt_tokens"] + event["completion_tokens"] for event in calls)
+    assert all(event["endpoint"].startswith("http") and "cost" in event for event in calls)
 
 
 def test_a_candidate_is_found_by_the_beginning_of_its_id_and_by_leaf_and_number(ledger: Ledger) -> None:
