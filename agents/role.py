@@ -41,8 +41,8 @@ BUILT_IN = Path(__file__).parent.parent / "prompts"
 PLAYED_BY = {"plan": "planner", "write": "writer", "evolve": "evolver", "answer": "answerer", "criticise": "critic"}
 """Each stage but `annotate` is played by one role, of this name."""
 
-NODES = frozenset({"write", "screen", "evolve", "answer", "check", "criticise", "agree", "score", "admit", "reject"})
-"""What the candidate's graph calls its own nodes: no role can have such a name, because annotators and own roles are nodes too."""
+NODES = frozenset({"write", "screen", "evolve", "answer", "check", "annotate", "criticise", "agree", "score", "admit", "reject"})
+"""What the candidate's graph calls its own nodes and the gates at their doors: no role can have such a name, as own roles are nodes too."""
 
 
 class Head(BaseModel):

@@ -57,6 +57,7 @@ def compiled(text: str, offered: frozenset[str], path: str, first_line: int) -> 
     try:
         tree = JINJA.parse(text)
         template = JINJA.from_string(text)
+        template.globals = dict(template.globals)  # Jinja goes through it for each rendering: its ChainMap is slow at that
     except jinja2.TemplateSyntaxError as fault:
         raise RoleFileError(f"Jinja: {fault.message}", Place(path, first_line + fault.lineno - 1)) from None
     wanted = meta.find_undeclared_variables(tree)

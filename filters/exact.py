@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from filters.gate import Stage, Subject, verdict
-from filters.text import normalise
-from leafmill.records import Row, Verdict, digest
+from filters.text import normalise, remembered
+from leafmill.records import Verdict, digest
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,14 @@ class Exact:
     """hash of the prompt -> id of the accepted row"""
 
     async def __call__(self, subject: Subject) -> Verdict:
-        first = self.kept.get(_key(subject.row), subject.id)
+        first = self.kept.get(_key(subject.row.instruction, subject.row.input), subject.id)
         return verdict(self, "accept") if first == subject.id else verdict(self, "reject", "exact.duplicate", value=1.0, kept=first)
 
     async def add(self, subject: Subject) -> None:
-        self.kept.setdefault(_key(subject.row), subject.id)
+        self.kept.setdefault(_key(subject.row.instruction, subject.row.input), subject.id)
 
 
-def _key(row: Row) -> str:
-    """Instruction and input are hashed apart, so that words cannot move between them."""
-    return digest(normalise(row.instruction), normalise(row.input), length=32)
+@remembered
+def _key(instruction: str, input: str) -> str:
+    """They are hashed apart, so that words cannot move between them."""
+    return digest(normalise(instruction), normalise(input), length=32)

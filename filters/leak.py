@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 from filters import words_en, words_zh
 from filters.gate import Stage, Subject, verdict
-from filters.text import normalise, without_code
+from filters.text import normalise, normalised_lines, remembered, without_code
 from leafmill.records import Verdict
 
 _PROMPT_WORDS = tuple(map(re.compile, (*words_en.PROMPT_WORDS, *words_zh.PROMPT_WORDS)))
@@ -46,6 +46,7 @@ class Leak:
         return verdict(self, "accept")
 
 
+@remembered
 def in_instruction(text: str, has_input: bool = False) -> Found | None:
     """What of a prompt is in an instruction, if anything."""
     folded = _lines(text)
@@ -75,4 +76,4 @@ def _start(kind: str, patterns: tuple[re.Pattern[str], ...], text: str) -> Found
 
 def _lines(text: str) -> str:
     """Folded, without code, and still in lines, because headings count only at the start of one."""
-    return "\n".join(map(normalise, without_code(text).splitlines())).strip()
+    return normalised_lines(without_code(text)).strip()

@@ -1,25 +1,29 @@
 """The gate `minhash`: a prompt that was accepted before in almost the same words.
 
-MinHash with locality-sensitive hashing (Broder 1997; datasketch) proposes, exact Jaccard similarity of the shingles and the guard decide.
+MinHash (Broder 1997; datasketch) with locality-sensitive hashing proposes, exact Jaccard similarity of the shingles and the guard decide.
 datasketch would choose bands for a nominal threshold, at which it then finds only 44 of 100 pairs (0.7, 128 permutations), so the bands
 are explicit: 32 of 4 find a pair of similarity s with probability 1 - (1 - s^4)^32: 0.87 at 0.5, 0.988 at 0.6, 0.9998 at 0.7.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
+from array import array
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from filters.bands import Bands, Signature
 from filters.gate import Stage, Subject, verdict
 from filters.guard import differs
 from filters.memory import spared
 from filters.shingles import RULE, jaccard, shingles_of_bare
-from filters.text import bare, lcs_f1, units
+from filters.text import bare, lcs_f1, remembered, units
 from leafmill.errors import IndexMismatchError
 from leafmill.records import Verdict
 
@@ -45,61 +49,64 @@ class Near(NamedTuple):
     prompt: str
 
 
-class _Kept(NamedTuple):
-    prompt: str
-    bare: str
-    units: int
-    signature: Any  # datasketch.MinHash
-
-
 class MinhashIndex:
     """Accepted prompts by id, with their signatures. Kept in memory; `save` and `load` spare the sketching on resume."""
 
     def __init__(self, sketch: Sketch | None = None) -> None:
-        from datasketch import MinHash, MinHashLSH
-
         self.sketch = sketch or Sketch()
-        self._blank = MinHash(num_perm=self.sketch.permutations, seed=self.sketch.seed, scheme=self.sketch.scheme)
-        self._lsh = MinHashLSH(num_perm=self.sketch.permutations, params=(self.sketch.bands, self.sketch.rows))
-        self._kept: dict[str, _Kept] = {}
+        self._bands = Bands(self.sketch.bands, self.sketch.rows)
+        self._blank: Any = None  # datasketch.MinHash
+        self._signature = remembered(self._sign)  # a prompt is asked about at screen and at admission, and then added
+        self._places: dict[str, int] = {}
+        # By place, where a prompt that its id no longer has stays, unused: only a replay with other words makes one.
+        self._ids: list[str] = []
+        self._prompts: list[str] = []
+        self._units = array("I")
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._places)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must agree before two indexes, or an index and a gate, may be mixed."""
         return {"kind": "minhash", **asdict(self.sketch)}
 
+    async def open(self) -> None:
+        """Make the first signature possible. Imports datasketch, and with it scipy, in a thread: calls under way go on meanwhile."""
+        if self._blank is None:
+            self._blank = await asyncio.to_thread(_blank, self.sketch)
+
     def add(self, id: str, prompt: str) -> None:
-        words = bare(prompt)
-        self._insert(id, _Kept(prompt, words, units(prompt), self._sign(shingles_of_bare(words))))
+        if id not in self._places or self._prompts[self._places[id]] != prompt:
+            self._insert(id, prompt, self._signature(prompt))
 
     def near(self, prompt: str, threshold: float, short_units: int, short_threshold: float) -> list[Near]:
         """Kept prompts at least `threshold` alike, best first, ties by id. Below `short_units` units (in either text) the measure is
         the F1 of the longest common subsequence of characters, because a few shingles cannot tell short texts apart."""
         words, length = bare(prompt), units(prompt)
-        if not words:
+        if not words or not self._ids:
             return []
-        parts = shingles_of_bare(words)
-        signature = self._sign(parts)
+        places, equal = self._bands.near(self._signature(prompt))
+        shorter = np.minimum(np.frombuffer(self._units, np.uintc)[places], length)
+        hopeful = places[(shorter < short_units) | (equal >= self._hopeful(threshold))].tolist()
+        parts = shingles_of_bare(words) if hopeful else frozenset()
         found = []
-        for id in self._lsh.query(signature):
-            kept = self._kept[id]
-            if min(length, kept.units) < short_units:
-                similarity, needed = lcs_f1(words, kept.bare), short_threshold
-            elif self._hopeless(signature, kept, threshold):
+        for place in hopeful:
+            id, kept = self._ids[place], self._prompts[place]
+            if self._places[id] != place:
                 continue
+            if min(length, self._units[place]) < short_units:
+                similarity, needed = lcs_f1(words, bare(kept)), short_threshold
             else:
-                similarity, needed = jaccard(parts, shingles_of_bare(kept.bare)), threshold
+                similarity, needed = jaccard(parts, shingles_of_bare(bare(kept))), threshold
             if similarity >= needed:
-                found.append(Near(id, similarity, kept.prompt))
+                found.append(Near(id, similarity, kept))
         return sorted(found, key=lambda near: (-near.similarity, near.id))
 
     def save(self, path: Path) -> None:
         """Write the index to one .npz file; a reader sees the old file or the new one, never a part."""
-        signatures = np.array([kept.signature.hashvalues for kept in self._kept.values()])
-        prompts = json.dumps({id: kept.prompt for id, kept in self._kept.items()}, ensure_ascii=False)
+        signatures = self._bands.signatures(list(self._places.values()))
+        prompts = json.dumps({id: self._prompts[place] for id, place in self._places.items()}, ensure_ascii=False)
         torn = path.with_name(path.name + ".part")
         with torn.open("wb") as file:
             np.savez_compressed(file, fingerprint=_text(json.dumps(self.fingerprint)), prompts=_text(prompts), signatures=signatures)
@@ -114,28 +121,28 @@ class MinhashIndex:
             if saved != index.fingerprint:
                 raise IndexMismatchError(f"{path}: the index was made as {saved}, this run wants {index.fingerprint}")
             prompts: dict[str, str] = json.loads(bytes(file["prompts"]))
-            for (id, prompt), values in zip(prompts.items(), file["signatures"], strict=True):
-                signature = index._blank.copy()
-                signature.hashvalues = values
-                index._insert(id, _Kept(prompt, bare(prompt), units(prompt), signature))
+            for (id, prompt), signature in zip(prompts.items(), file["signatures"], strict=True):
+                index._insert(id, prompt, signature)
         return index
 
-    def _insert(self, id: str, kept: _Kept) -> None:
-        if id in self._kept:
-            self._lsh.remove(id)
-        self._lsh.insert(id, kept.signature)
-        self._kept[id] = kept
+    def _insert(self, id: str, prompt: str, signature: Signature) -> None:
+        self._places[id] = self._bands.add(signature)
+        self._ids.append(id)
+        self._prompts.append(prompt)
+        self._units.append(units(prompt))
 
-    def _sign(self, parts: frozenset[str]) -> Any:
-        signature = self._blank.copy()
-        signature.update_batch(part.encode() for part in parts)
+    def _sign(self, prompt: str) -> Signature:
+        if self._blank is None:
+            self._blank = _blank(self.sketch)
+        made = self._blank.copy()
+        made.update_batch(part.encode() for part in shingles_of_bare(bare(prompt)))
+        signature: Signature = made.hashvalues
         return signature
 
-    def _hopeless(self, signature: Any, kept: _Kept, threshold: float) -> bool:
-        """Whether the estimate lies more than four standard errors under the threshold: then the shingles need not be built."""
+    def _hopeful(self, threshold: float) -> float:
+        """Equal slots four standard errors under the threshold: of those with fewer, the shingles need not be built."""
         slots = self.sketch.permutations
-        equal = np.count_nonzero(signature.hashvalues == kept.signature.hashvalues)
-        return bool(equal < slots * threshold - 4 * (slots * threshold * (1 - threshold)) ** 0.5)
+        return slots * threshold - 4 * math.sqrt(slots * threshold * (1 - threshold))
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ class Minhash:
         prompt = subject.row.prompt
         if not bare(prompt):
             return verdict(self, "unscorable", "minhash.no_words")
+        await self.index.open()
         differences: dict[str, str] = {}
         for near in self.index.near(prompt, self.threshold, self.short_units, self.short_threshold):
             if near.id == subject.id:
@@ -177,6 +185,12 @@ class Minhash:
 
     async def add(self, subject: Subject) -> None:
         self.index.add(subject.id, subject.row.prompt)
+
+
+def _blank(sketch: Sketch) -> Any:
+    from datasketch import MinHash
+
+    return MinHash(num_perm=sketch.permutations, seed=sketch.seed, scheme=sketch.scheme)
 
 
 def _text(text: str) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -32,6 +32,8 @@ def shingles(text: str) -> frozenset[str]:
 
 def shingles_of_bare(text: str) -> frozenset[str]:
     """The same of a text that is `bare` already, which is most of the work."""
+    if text.isascii():  # one run: there is no need to look for others
+        return frozenset(char_ngrams(text, LATIN))
     found: set[str] = set()
     for run in _RUN.findall(text):
         for n in HAN if _IS_CJK.match(run) else (LATIN,):
@@ -54,4 +56,5 @@ def word_ngrams(text: str, n: int) -> set[tuple[str, ...]]:
 
 def jaccard(a: Set[T], b: Set[T]) -> float:
     """Size of the intersection over size of the union, 0..1. Two empty sets share nothing: 0, not 1."""
-    return len(a & b) / len(a | b) if a or b else 0.0
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared) if a or b else 0.0

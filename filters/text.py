@@ -2,6 +2,8 @@
 
 A *unit* is what a reader would call one word: a CJK character (Han or kana), or a run of other letters or digits. Lengths, ROUGE-L
 and n-grams all count units, so a Chinese sentence is not "one word" (the fault of rules that split at spaces or `\\W`).
+
+All gates look at the same few texts of a row, so what is found out about a text is `remembered` for a while.
 """
 
 from __future__ import annotations
@@ -9,33 +11,57 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 HAN = "々〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3041-\u30ff"
 CJK = HAN + KANA
+LONG = 2048
+"""characters over which a text is remembered only until a few others of its size have come"""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _UNIT = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*(?![^\W_])|[^\W{CJK}]+(?:'[^\W\d_{CJK}]+)*")
 _CJK_UNIT = re.compile(rf"[{CJK}]")
+_SPACE_BESIDE_CJK = re.compile(rf"(?<=[{CJK}]) | (?=[{CJK}])")
 _INVISIBLE = dict.fromkeys([0xAD, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065)])
 _PLAIN = str.maketrans("‘’“”–—", "''\"\"--")
 _CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)|`[^`\n]+`")
 
 
+def remembered(work: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    """A function of a text that keeps its last results: those of 512 texts, and of 8 long ones, so that they stay small."""
+    many, few = functools.lru_cache(maxsize=512)(work), functools.lru_cache(maxsize=8)(work)
+
+    @functools.wraps(work)
+    def known(text: str, *args: P.args, **named: P.kwargs) -> T:
+        return (few if len(text) > LONG else many)(text, *args, **named)  # type: ignore[arg-type]
+
+    return known  # type: ignore[return-value]
+
+
+@remembered
 def normalise(text: str) -> str:
     """The same text for the same words: NFKC (full and half width), casefold, no invisible characters, plain quotes and dashes,
     single spaces, simplified Han.
 
     Punctuation stays. Normalising twice changes nothing.
     """
-    folded = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold()
-    folded = folded.translate(_simplified()).translate(_PLAIN)
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    return _normalised(text)
 
 
+@remembered
+def normalised_lines(text: str) -> str:
+    """The text normalised line by line, for rules about what stands at the start of one."""
+    return "\n".join(map(_normalised, text.splitlines()))
+
+
+@remembered
 def bare(text: str) -> str:
     """The normalised text without punctuation and symbols: its units joined by spaces, CJK characters joined by nothing."""
-    return re.sub(rf"(?<=[{CJK}]) | (?=[{CJK}])", "", " ".join(tokens(text)))
+    return _SPACE_BESIDE_CJK.sub("", " ".join(tokens(text)))
 
 
 def tokens(text: str) -> list[str]:
@@ -49,13 +75,13 @@ def tokens(text: str) -> list[str]:
 
 def units(text: str) -> int:
     """How long a text is, in units."""
-    return len(tokens(text))
+    return _count(text).units
 
 
 def script(text: str) -> float:
     """The share of CJK units among all units, 0..1; 0 for a text without units."""
-    found = tokens(text)
-    return sum(bool(_CJK_UNIT.match(unit)) for unit in found) / len(found) if found else 0.0
+    count = _count(text)
+    return count.cjk / count.units if count.units else 0.0
 
 
 def without_code(text: str) -> str:
@@ -87,6 +113,24 @@ def lcs(a: Sequence[str], b: Sequence[str]) -> int:
         step = open_ & where.get(item, 0)
         open_ = ((open_ + step) | (open_ - step)) & full
     return len(a) - open_.bit_count()
+
+
+class _Count(NamedTuple):
+    units: int
+    cjk: int
+
+
+@remembered
+def _count(text: str) -> _Count:
+    return _Count(len(tokens(text)), len(_CJK_UNIT.findall(normalise(text))))  # every CJK character is a unit of its own
+
+
+def _normalised(text: str) -> str:
+    if text.isascii():  # the same, for nothing else in it can be folded
+        return " ".join(text.lower().split())
+    folded = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold()
+    folded = folded.translate(_simplified()).translate(_PLAIN)
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 class _Simplified(dict[int, str]):

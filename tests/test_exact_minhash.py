@@ -1,13 +1,17 @@
 """Duplicates by words: of twins the first stays, hard negatives both stay."""
 
 import asyncio
+import subprocess
+import sys
+import tracemalloc
 
 import numpy as np
 import pytest
-from datasketch import MinHash
+from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.bands import WAIT, Bands
 from filters.exact import Exact
 from filters.gate import Subject
 from filters.memory import Remembering, admit
@@ -74,6 +78,12 @@ async def test_T16_two_different_short_chinese_prompts_are_both_kept():
     assert await kept(Minhash(), ["写一首短诗", "写一首短诗！", "写一首短诗吧"]) == ["写一首短诗"]
 
 
+def test_T16_of_a_short_prompt_the_estimate_does_not_decide():
+    index = MinhashIndex()
+    index.add("a", "写一首短诗")
+    assert [near.id for near in index.near("写一首短诗吧", 1.0, 8, 0.9)] == ["a"]
+
+
 async def test_T16_a_prompt_without_words_is_unscorable():
     assert (await Minhash()(subjects(["？！"])[0])).decision == "unscorable"
 
@@ -101,6 +111,18 @@ async def test_a_saved_index_goes_on_as_if_it_had_never_stopped(tmp_path):
     again = Minhash(index=MinhashIndex.load(tmp_path / "minhash.npz"))
     assert len(again.index) == 2
     assert await kept(again, [BASE + "!", "写一首关于大海的诗"], start=9) == ["写一首关于大海的诗"]
+
+
+async def test_what_is_saved_are_the_last_words_of_each_row_with_datasketchs_signatures(tmp_path):
+    index = MinhashIndex()
+    for id, prompt in (("a", "写一首关于大海的诗"), ("b", BASE + "!"), ("a", BASE)):
+        index.add(id, prompt)
+    index.save(tmp_path / "minhash.npz")
+    expected = MinHash(num_perm=128, seed=1, scheme="affine32")
+    expected.update_batch(shingle.encode() for shingle in shingles(BASE))
+    assert np.load(tmp_path / "minhash.npz")["signatures"].tolist() == [expected.hashvalues.tolist()] * 2
+    again = MinhashIndex.load(tmp_path / "minhash.npz")
+    assert [near.id for near in again.near(BASE, 0.6, 8, 0.9)] == ["a", "b"]
 
 
 async def test_T19_a_chain_keeps_the_first_and_the_third():
@@ -161,6 +183,64 @@ def test_the_bands_find_a_pair_at_the_threshold_nearly_always():
         index.add("a", " ".join(words[:36]))
         found += bool(index.near(" ".join(words[6:]), 0.5, 8, 0.9))
     assert found >= 95
+
+
+def crowd(count, seed=0):
+    """Signatures of few values, so that many share a band."""
+    return np.random.default_rng(seed).integers(0, 7, (count, 128), dtype=np.uint32)
+
+
+@pytest.mark.parametrize("size", [0, 1, WAIT - 1, WAIT, 2 * WAIT + 3])
+def test_the_bands_find_what_datasketchs_index_finds(size):
+    bands, theirs = Bands(32, 4), MinHashLSH(num_perm=128, params=(32, 4))
+    kept = crowd(size)
+    for place, signature in enumerate(kept):
+        assert bands.add(signature) == place
+        theirs.insert(place, MinHash(hashvalues=signature, scheme="affine32"))
+    for signature in (*crowd(20, seed=1), *kept[:5], *kept[-5:]):
+        places, equal = bands.near(signature)
+        assert places.tolist() == sorted(theirs.query(MinHash(hashvalues=signature, scheme="affine32")))
+        assert equal.tolist() == (kept[places] == signature).sum(axis=1).tolist()
+
+
+def test_bands_with_equal_hashes_that_are_not_equal_do_not_count():
+    bands, kept = Bands(32, 4), crowd(WAIT + 9)
+    bands._factors[:] = 0  # now all hashes are
+    for signature in kept:
+        bands.add(signature)
+    shared = [place for place, signature in enumerate(kept) if (signature == kept[3]).reshape(32, 4).all(axis=1).any()]
+    assert bands.near(kept[3]).places.tolist() == shared
+
+
+def test_a_signature_takes_less_than_a_kilobyte():
+    rows = np.random.default_rng(0).integers(0, 1 << 32, (8 * WAIT, 128), dtype=np.uint32)
+    tracemalloc.start()
+    bands = Bands(32, 4)
+    for signature in rows:
+        bands.add(signature)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken < 1000 * len(rows)
+
+
+def test_datasketch_is_imported_for_the_first_prompt_and_beside_the_loop():
+    code = """if True:
+        import asyncio, sys, threading
+        from filters.catalogue import make
+        from filters.gate import Subject
+        from leafmill.records import Row
+
+        class Watch:
+            def find_spec(self, name, *_):
+                if name == "datasketch":
+                    print("asked" if asking else "made", threading.current_thread() is threading.main_thread())
+
+        sys.meta_path.insert(0, Watch())
+        asking, gate = False, make("minhash")
+        asking = True
+        asyncio.run(gate(Subject("s", Row(language="en", instruction="Write a poem"))))
+    """
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "asked False\n"
 
 
 def test_the_dedup_gates_are_remembering():

@@ -64,6 +64,12 @@ async def test_a_row_that_a_later_gate_rejects_is_remembered_by_none():
     assert not exact.kept
 
 
+def test_the_version_of_a_gate_is_worked_out_once_and_not_for_a_changed_copy():
+    gate = Length()
+    assert version(gate) is version(gate)
+    assert version(dataclasses.replace(gate, min_answer=2)) != version(gate)
+
+
 def test_a_setting_changes_the_version_and_a_resource_does_not():
     assert version(make("minhash", {"threshold": 0.7})) != version(make("minhash"))
     assert version(make("length", count=len)) == version(make("length"))

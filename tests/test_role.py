@@ -292,6 +292,12 @@ def test_a_template_that_reaches_for_more_than_it_was_given_is_a_role_file_error
         amender(tmp_path, template).render({**VALUES, "answer": "secret text"})
 
 
+def test_a_template_has_jinjas_own_functions_and_they_lie_ready_for_each_rendering(tmp_path: Path) -> None:
+    role = amender(tmp_path, "{% for n in range(3) %}{{ n }}{% endfor %} {{ dict(a=1).a }} {{ cycler('x', 'y').next() }}")
+    assert role.render(VALUES)[0]["content"] == "012 1 x"
+    assert type(role.user.globals) is dict
+
+
 # -- all roles of a run ------------------------------------------------------------------------------------------------
 
 

@@ -1,14 +1,17 @@
 """Folding, units, ROUGE-L, n-grams, and the guard that keeps hard negatives apart."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.guard import differs
 from filters.shingles import char_ngrams, jaccard, shingles, word_ngrams
-from filters.text import lcs, normalise, rouge_l, script, tokens, units, without_code
+from filters.text import CJK, LONG, lcs, normalise, remembered, rouge_l, script, tokens, units, without_code
 
 SEA, OCEAN = "Write a short poem about the sea.", "Write a short poem about the ocean."
+CJK_UNIT = re.compile(f"[{CJK}]")
 海, 洋 = "请写一首关于大海的诗", "请写一首关于海洋的诗"
 
 
@@ -21,6 +24,25 @@ def test_folding_twice_changes_nothing(text):
     assert normalise(normalise(text)) == normalise(text)
 
 
+@given(st.text(st.characters(max_codepoint=127)))
+def test_plain_ascii_is_folded_as_beside_other_characters(text):
+    assert normalise("é " + text) == f"é {normalise(text)}".rstrip()
+
+
+def test_what_is_found_out_about_a_text_is_remembered_and_of_long_texts_only_the_last():
+    asked = []
+
+    @remembered
+    def length(text, extra=0):
+        asked.append(text[0])
+        return len(text) + extra
+
+    texts = [letter * (LONG + 1) for letter in "abcdefghi"]
+    assert [length(text) for text in (*texts, texts[-1], "short", texts[0], "short")] == [LONG + 1] * 10 + [5, LONG + 1, 5]
+    assert "".join(asked) == "abcdefghisa"
+    assert length("short", 1) == 6
+
+
 def test_a_unit_is_a_chinese_character_or_a_word():
     assert tokens("用 Python 3.11 写 don't") == ["用", "python", "3.11", "写", "don't"]
     assert (units(海), units(SEA), units("…！")) == (10, 7, 0)
@@ -29,6 +51,13 @@ def test_a_unit_is_a_chinese_character_or_a_word():
 def test_script_is_the_share_of_chinese_units():
     assert script("用pandas读表") == 0.75
     assert (script(""), script("plain"), script("汉字")) == (0.0, 0.0, 1.0)
+
+
+@given(st.text() | st.text("a1 '.々〇海ァ"))
+def test_units_and_script_count_the_tokens(text):
+    found = tokens(text)
+    assert units(text) == len(found)
+    assert script(text) == (sum(CJK_UNIT.match(token) is not None for token in found) / len(found) if found else 0)
 
 
 def test_code_is_left_out_even_when_its_fence_is_never_closed():
@@ -78,6 +107,11 @@ def test_T13_order_counts_from_bigrams_on():
     assert jaccard(word_ngrams(a, 1), word_ngrams(b, 1)) == 1.0
     assert jaccard(word_ngrams(a, 2), word_ngrams(b, 2)) == pytest.approx(0.6)
     assert jaccard(shingles(a), shingles(b)) < 1
+
+
+@given(st.text("ab c.", min_size=1).filter(units))
+def test_the_shingles_of_ascii_are_those_it_has_beside_chinese(text):
+    assert shingles(text + "海") == shingles(text) | {"海"}
 
 
 def test_T16_short_texts_have_shingles_and_two_empty_sets_share_nothing():
