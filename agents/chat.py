@@ -1,12 +1,13 @@
 """One model call, from a role to a reply that keeps its contract. Every agent speaks through `Chat.ask`.
 
     ask -> render -> recorded already? -> read it from the ledger, pay nothing
-                  -> no: Endpoint.complete -> record -> parse -> reply
-                                                          `-- unreadable: asked again once, with the error -> record -> parse
+                  -> no: budget -> Alias.complete -> record -> parse -> reply
+                                                            ^         `-- unreadable: record, and ask again, with what was wrong
+                                                            '------------------------------------' (as often as the model's `attempts`)
 
 The key of a call says what was asked: model, rendered messages, schema, the parameters that change the meaning (temperature, seed,
-the model's `extra_body`), and whose call it is (candidate, step, sample). Limits (max_tokens, timeout) are not in it: raising one keeps
-what succeeded.
+the model's `extra_body`), and whose call it is (candidate, step, sample). Limits (max_tokens, timeout) are not in it, nor which of an
+alias's endpoints answers: raising one keeps what succeeded.
 A repaired reply is recorded under the key of the call it repairs, so that a resumed run reads one good reply.
 """
 
@@ -14,18 +15,25 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agents.endpoint import Completion, Endpoint
+from agents.alias import Alias
+from agents.budget import Budget
+from agents.endpoint import Asked, Completion
 from agents.role import Role, Roles
+from leafmill import telemetry
 from leafmill.errors import CallError, ReplyError, RoleFileError, TemplateError
+from leafmill.latencies import Latencies
 from leafmill.ledger import Call, Ledger, Step
-from leafmill.recipe import RoleSettings
-from leafmill.records import digest
+from leafmill.log import CALL, DEBUG, INFO, event
+from leafmill.recipe import Limits, RoleSettings
+from leafmill.records import Language, Usage, digest
+from leafmill.tokens import count_prompt
 
 MAX_REPLY = 50_000
 """characters; a longer reply is a model that does not stop"""
@@ -53,83 +61,114 @@ class Reply:
 
 
 class Chat:
-    """Asks roles of a run. Holds the endpoints by alias, the roles, the ledger, and the overrides of the recipe."""
+    """Asks roles of a run. Holds the models by alias, the roles, the ledger, the budget, and the overrides of the recipe."""
 
     def __init__(
-        self, ledger: Ledger, roles: Roles, endpoints: Mapping[str, Endpoint], settings: Mapping[str, RoleSettings], seed: int
+        self,
+        ledger: Ledger,
+        roles: Roles,
+        aliases: Mapping[str, Alias],
+        settings: Mapping[str, RoleSettings],
+        seed: int,
+        budget: Budget | None = None,
     ) -> None:
-        self.ledger, self.roles, self.endpoints = ledger, roles, endpoints
+        self.ledger, self.roles, self.aliases = ledger, roles, aliases
+        self.budget = budget or Budget(Limits())
         self._settings, self._seed = settings, seed
-        self.tokens = 0
-        """tokens of the calls that were paid for by this process"""
         self.calls = 0
+        """calls that were answered in this process"""
+        self.latencies: dict[str, Latencies] = defaultdict(Latencies)
+        """by role, seconds from asking to the answer, tries and waits included"""
 
-    def endpoint(self, role: Role) -> Endpoint:
-        alias = self._settings.get(role.name, RoleSettings()).model or role.model
-        return self.endpoints[alias]
+    def alias(self, role: Role) -> Alias:
+        return self.aliases[self._of(role).model or role.model]
 
-    async def ask(self, name: str, language: str, step: Step, values: Mapping[str, Any], sample: int = 0) -> Reply:
-        """Ask a role. Raises CallError when this call cannot be had (recorded), EndpointError when none can."""
+    async def ask(self, name: str, language: Language, step: Step, values: Mapping[str, Any], sample: int = 0) -> Reply:
+        """Ask a role. Raises CallError when this call cannot be had (recorded), EndpointError when none can, BudgetSpent when none may."""
         role = self.roles.pick(name, language, f"{self._seed}/{step.candidate}/{step.name}")
-        endpoint = self.endpoint(role)
-        params = self._params(role, endpoint, step, sample)
-        made_by = (role.name, role.variant, role.hash, endpoint.alias, endpoint.model.served_name)
+        alias = self.alias(role)
+        params = self._params(role, alias, step, sample)
+        made_by = (role.name, role.variant, role.hash, alias.name, alias.model.served_name)
         try:
             messages = role.render(values)
         except RoleFileError as fault:  # these values do not suit the template: nothing is asked, and that is on record
-            unasked = Call("", step, *made_by, [], params, status=TemplateError.code, error=str(fault), started_at=time.time())
+            unasked = Call("", step, *made_by, [], params, status=TemplateError.code, error=str(fault), cost=0.0, started_at=time.time())
             await self.ledger.record_call(unasked)
             raise TemplateError(str(fault)) from fault
-        schema = None if role.schema is None else (role.name, role.schema)
-        meaning = {**endpoint.model.extra_body, **{k: v for k, v in params.items() if k != "max_tokens"}}
-        key = digest(endpoint.model.served_name, messages, meaning, schema, step.candidate, step.name, sample, length=32)
+        meaning = {**alias.model.extra_body, **{k: v for k, v in params.items() if k != "max_tokens"}}
+        contract = None if role.schema is None else (role.name, role.schema)
+        key = digest(alias.model.served_name, messages, meaning, contract, step.candidate, step.name, sample, length=32)
         call = Call(key, step, *made_by, messages, params)
-        if recorded := self.ledger.recorded_call(key):
-            return _read(role, recorded)
-        return await self._ask_anew(role, endpoint, call, schema)
+        with telemetry.role(role.name, role.variant, role.hash) as span:
+            if recorded := self.ledger.recorded_call(key):
+                span.recorded()
+                return _read(role, recorded)
+            return await self._ask_anew(role, alias, call, language)
 
-    async def _ask_anew(self, role: Role, endpoint: Endpoint, call: Call, schema: Any) -> Reply:
-        first = await self._complete(endpoint, call, schema)
-        try:
-            reply = _read(role, first)
-        except ReplyError as fault:
-            await self.ledger.record_call(replace(first, status=fault.code, error=str(fault)))
-            again = replace(call, messages=[*call.messages, *_correction(role, first, fault)])
-            second = await self._complete(endpoint, again, schema)
+    async def _ask_anew(self, role: Role, alias: Alias, call: Call, language: Language) -> Reply:
+        asked = call
+        for left in reversed(range(alias.model.attempts)):
+            done = await self._complete(role, alias, asked)
             try:
-                reply = _read(role, second)
-            except ReplyError as final:
-                await self.ledger.record_call(replace(second, status=final.code, error=str(final)))
-                raise
-            first = second
-        # A cut-off text may be used, but raising max_tokens must ask for it again.
-        await self.ledger.record_call(replace(first, status="cut_off") if reply.cut_off else first)
-        return reply
+                reply = _read(role, done)
+            except ReplyError as fault:
+                await self.ledger.record_call(replace(done, status=fault.code, error=str(fault)))
+                if not left:
+                    raise
+                asked = replace(call, messages=[*call.messages, *_correction(role, done, fault, language)])
+            else:
+                # A cut-off text may be used, but raising max_tokens must ask for it again.
+                await self.ledger.record_call(replace(done, status="cut_off") if reply.cut_off else done)
+                return reply
+        raise AssertionError("the last try returns or raises")
 
-    async def _complete(self, endpoint: Endpoint, call: Call, schema: Any) -> Call:
-        """Send one call and count it; a call that fails is recorded with its code before the error goes on."""
-        started = time.time()
+    async def _complete(self, role: Role, alias: Alias, call: Call) -> Call:
+        """Send one call, if the budget allows, and count it; a call that fails is recorded with its code before the error goes on."""
+        schema = None if role.schema is None else (role.name, role.schema)
+        most = Usage(prompt=count_prompt(call.messages), completion=call.params["max_tokens"])
+        price = alias.model.price
+        asked = Asked(call.messages, call.params, schema, role.name, self._of(role).timeout or alias.model.timeout, most.total)
+        hold = await self.budget.hold(call.step.leaf, most.total, price.of(most) if price else None)
+        took: tuple[int | None, float | None] = (0, 0.0)
+        started, began = time.time(), time.monotonic()
         try:
-            done = await endpoint.complete(call.messages, call.params, schema, call.role)
+            done = await alias.complete(asked)
+            cost = price.of(done.usage) if price else None
+            took = (done.usage.total or None, cost)
         except CallError as fault:
-            seconds = time.time() - started
+            seconds = time.monotonic() - began
             await self.ledger.record_call(
-                replace(call, status=fault.code, error=str(fault), attempts=fault.attempts, started_at=started, seconds=seconds)
+                replace(call, status=fault.code, error=str(fault), attempts=fault.attempts, cost=0.0, started_at=started, seconds=seconds)
             )
+            about = {"candidate": call.step.candidate, "role": role.name, "model": call.model, "code": fault.code}
+            event(CALL, INFO, "call failed", **about, attempts=fault.attempts, seconds=seconds)
             raise
+        finally:
+            self.budget.settle(hold, *took)
+        seconds = time.monotonic() - began
         self.calls += 1
-        self.tokens += done.usage.total
-        return _answered(call, done, started)
+        self.latencies[role.name].add(seconds)
+        if CALL.isEnabledFor(DEBUG):
+            used = {"input_tokens": done.usage.prompt, "output_tokens": done.usage.completion, "money": cost}
+            about = {"candidate": call.step.candidate, "role": role.name, "model": call.model, "endpoint": done.base_url}
+            event(CALL, DEBUG, "call answered", **about, seconds=seconds, attempts=done.attempts, finish=done.finish_reason, **used)
+        return _answered(call, done, cost, started, seconds)
 
-    def _params(self, role: Role, endpoint: Endpoint, step: Step, sample: int) -> dict[str, Any]:
+    def _of(self, role: Role) -> RoleSettings:
+        """What the recipe says of a role."""
+        return self._settings.get(role.name, _NOTHING)
+
+    def _params(self, role: Role, alias: Alias, step: Step, sample: int) -> dict[str, Any]:
         """Temperature and max_tokens: from the recipe's `roles`, else its model, else the role's head."""
-        override = self._settings.get(role.name, RoleSettings())
-        sources = (override, endpoint.model, role.head)
+        sources = (self._of(role), alias.model, role.head)
         temperature = next((s.temperature for s in sources if s.temperature is not None), None)
         max_tokens = next((s.max_tokens for s in sources if s.max_tokens is not None), 1024)
         seed = int(digest(self._seed, step.candidate, step.name, role.name, sample, length=8), 16) % 2**31
         params: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed}
         return params if temperature is None else {"temperature": temperature, **params}
+
+
+_NOTHING = RoleSettings()
 
 
 def extract(text: str) -> Any:
@@ -167,15 +206,27 @@ def _read(role: Role, call: Call) -> Reply:
     return Reply(role, call.model, call.reply, value, call.reasoning)
 
 
-def _correction(role: Role, call: Call, fault: ReplyError) -> Sequence[dict[str, str]]:
+AGAIN: Mapping[Language, tuple[str, str, str]] = {
+    "en": (
+        "That reply could not be used ({fault}). Reply again, shorter, with {wanted}",
+        "plain text",
+        "one JSON object only, of this schema: ",
+    ),
+    "zh": ("这条回复无法使用（{fault}）。请重新回复，更简短，只给出{wanted}", "纯文本", "一个符合此 schema 的 JSON 对象："),
+}
+"""What is said to a role whose reply cannot be used; what is wanted of it when it writes text; and when it writes JSON."""
+
+
+def _correction(role: Role, call: Call, fault: ReplyError, language: Language) -> Sequence[dict[str, str]]:
     """The two turns that ask again: what was said (if anything can be shown), and what is wrong with it."""
-    wanted = "plain text" if role.schema is None else f"only one JSON object of this schema: {json.dumps(role.schema, ensure_ascii=False)}"
-    ask = {"role": "user", "content": f"That reply could not be used ({fault}). Reply again, shorter, with {wanted}"}
+    again, text, json_ = AGAIN[language]
+    wanted = text if role.schema is None else json_ + json.dumps(role.schema, ensure_ascii=False)
+    ask = {"role": "user", "content": again.format(fault=fault, wanted=wanted)}
     said = call.reply.strip()[:1000]
     return [{"role": "assistant", "content": said}, ask] if said else [ask]
 
 
-def _answered(call: Call, done: Completion, started: float) -> Call:
+def _answered(call: Call, done: Completion, cost: float | None, started: float, seconds: float) -> Call:
     return replace(
         call,
         reply=done.text,
@@ -183,6 +234,8 @@ def _answered(call: Call, done: Completion, started: float) -> Call:
         finish_reason=done.finish_reason,
         usage=done.usage,
         attempts=done.attempts,
+        endpoint=done.base_url,
+        cost=cost,
         started_at=started,
-        seconds=time.time() - started,
+        seconds=seconds,
     )

@@ -1,37 +1,33 @@
-"""A model behind an OpenAI-compatible address: how it is spoken to, how often one call is tried, and what its faults mean.
+"""A model at one OpenAI-compatible address: how it is spoken to, and what its faults mean. One try of one call; `Alias` tries again.
 
-    Endpoint.complete -> Completion     takes a place; retries transport faults (tenacity), as nothing else does
+    Endpoint.ask -> Completion          takes a place of the governor, and tells it how the call went
         `-- _speak                      in the best dialect that the server is known to take; learns a worse one when it refuses
-            `-- _send                   once; a fault of the SDK becomes one of ours
+            `-- _send                   once (agents/transport.py); a fault of the transport becomes one of ours
 
-ChatOpenAI of langchain-openai does the sending, over one aiohttp transport per endpoint (the SDK's default
-costs more CPU a call, and more the more calls are open). Everything that varies goes in the body. The ledger
-holds messages and parameters; how a schema is asked for (the dialect) is the endpoint's own business.
+Everything that varies goes in the body. The ledger holds messages and parameters; how a schema is asked for (the dialect) is the
+endpoint's own business.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import re
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import openai
+import aiohttp
 from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatResult
-from langchain_openai import ChatOpenAI
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from leafmill import errors
-from leafmill.recipe import Model
+from agents.governor import Governor
+from agents.transport import FirstByteTimeout, RefusedError, ThinChatOpenAI, UnreadableError
+from leafmill import errors, telemetry
+from leafmill.log import ENDPOINT, INFO, WARNING, event
+from leafmill.recipe import Address, Model, Timeouts
 from leafmill.records import Usage
 
-for _name in ("httpx", "httpx2"):  # one line per request is no news
-    logging.getLogger(_name).setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", "This model does not support OpenAI's structured output", UserWarning)  # the dialect is learnt here
 DIALECTS = ("json_schema", "json_object", "text")
 THINK = re.compile(r"^\s*(?:<think>(?P<inside>.*?)</think>|(?P<before>.*?)\n</think>[ \t]*\n)\s*", re.DOTALL)
@@ -43,38 +39,51 @@ PARTS = {"response_format": r"response_format|schema|grammar", "max_tokens": r"m
 MODERATED = re.compile(r"moderat|content.{0,12}(?:policy|filter|safety)|safety|敏感|违规|审核", re.IGNORECASE)
 """of a 403 that is about this one prompt, not about the key"""
 
+OVERFLOW = re.compile(r"context[_ ](?:length|size|window)|prompt is too long|too many tokens", re.IGNORECASE)
+OVERLOADED = frozenset({429, 503, 529})
+"""statuses by which a server says that it is too much, whoever asks"""
+
 
 @dataclass(frozen=True)
 class Completion:
-    """One reply of a model: text, reasoning kept apart from it, why it ended, what it cost, how many tries it took."""
+    """One reply of a model: text, reasoning kept apart from it, why it ended, what it cost, where it came from and after how many tries."""
 
     text: str
     reasoning: str
     finish_reason: str
     usage: Usage
-    attempts: int
+    attempts: int = 1
+    base_url: str = ""
 
 
-class ThinkingChatOpenAI(ChatOpenAI):
-    """ChatOpenAI that keeps the reasoning field of reasoning models, which ChatOpenAI drops."""
+@dataclass(frozen=True)
+class Asked:
+    """One call as it is to be sent: `params` are temperature, max_tokens, seed; `schema` is (name, JSON schema); `tokens` is the most that
+    prompt and reply may come to."""
 
-    def _create_chat_result(self, response: dict[str, Any] | openai.BaseModel, generation_info: dict[str, Any] | None = None) -> ChatResult:
-        result = super()._create_chat_result(response, generation_info)
-        raw = response if isinstance(response, dict) else response.model_dump()
-        for generation, choice in zip(result.generations, raw.get("choices") or (), strict=False):
-            said = choice.get("message") or {}
-            reasoning = said.get("reasoning_content") or said.get("reasoning")
-            if isinstance(reasoning, str):
-                generation.message.additional_kwargs["reasoning"] = reasoning
-        return result
+    messages: Sequence[Mapping[str, str]]
+    params: Mapping[str, Any]
+    schema: tuple[str, Mapping[str, Any]] | None
+    role: str
+    timeouts: Timeouts
+    tokens: int
 
 
 class Transient(Exception):
-    """A fault worth another try: the error it becomes when tries run out, and how long the server asked to wait (seconds)."""
+    """A fault worth another try: the error it becomes when tries run out, and how long the server asked to wait (seconds).
 
-    def __init__(self, error: errors.LeafmillError, wait: float | None = None) -> None:
-        self.error, self.wait = error, wait
+    `general`: it befalls whoever asks (a rate limit, an overloaded server, one that is down), so it says nothing about this call.
+    """
+
+    def __init__(self, error: errors.LeafmillError, wait: float | None = None, *, general: bool = False) -> None:
+        self.error, self.wait, self.general = error, wait, general
         super().__init__(str(error))
+
+    @property
+    def code(self) -> str:
+        """What log and spans call it: the HTTP status where the server answered, else the code of the error that it becomes."""
+        cause = self.__cause__
+        return str(cause.status) if isinstance(cause, RefusedError) else getattr(self.error, "code", type(self.error).__name__)
 
 
 class DialectRefused(Exception):
@@ -87,70 +96,79 @@ class DialectRefused(Exception):
 
 @dataclass
 class Endpoint:
-    """One model alias of a recipe. `base_url` may differ from the recipe's: an embedded model has it only once it is served."""
+    """One address of an alias. Its governor is shared with every other endpoint of the same address and model."""
 
     alias: str
     model: Model
-    base_url: str
+    address: Address
+    governor: Governor
     format: str = ""
     """how structured output is asked for; in mode auto it starts at json_schema and goes down as the server refuses"""
     limit_key: str = "max_tokens"
     send_seed: bool = True
-    _places: asyncio.Semaphore = field(init=False, repr=False)
-    _chat: ThinkingChatOpenAI = field(init=False, repr=False)
-    _transport: Any = field(init=False, repr=False)
+    reached: set[str] = field(default_factory=set)
+    """addresses that have answered, of all endpoints of a run"""
+    sent: int = 0
+    is_down: bool = False
+    """it could not be reached the last time"""
+    _chat: ThinChatOpenAI = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.format = "json_schema" if self.model.structured == "auto" else self.model.structured
         self.send_seed = self.model.send_seed
-        self._places = asyncio.Semaphore(self.model.concurrency)
-        self._transport = openai.DefaultAioHttpClient(base_url=self.base_url, timeout=self.model.timeout)
-        key = self.model.api_key.get_secret_value() if self.model.api_key else "none"
-        self._chat = ThinkingChatOpenAI(
-            model=self.model.served_name,
-            base_url=self.base_url,
-            api_key=key,
-            max_retries=0,
-            timeout=self.model.timeout,
-            use_responses_api=False,
-            http_async_client=self._transport,
-        )
+        key = self.address.api_key.get_secret_value() if self.address.api_key else "none"
+        self._chat = ThinChatOpenAI.at(self.address.base_url, self.served_name, key)
+
+    @property
+    def served_name(self) -> str:
+        """What the model is called at this address."""
+        return self.address.model or self.model.served_name
 
     async def aclose(self) -> None:
-        await self._transport.aclose()
+        await self._chat.aclose()
 
-    async def complete(
-        self, messages: Sequence[Mapping[str, str]], params: Mapping[str, Any], schema: tuple[str, Mapping[str, Any]] | None, role: str
-    ) -> Completion:
-        """Send one call until it is answered. `params` are temperature, max_tokens, seed; `schema` is (name, JSON schema).
-
-        Raises an EndpointError when no call can work, a CallError when this one cannot.
-        """
-        tries = 0
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.model.attempts),
-            retry=retry_if_exception(lambda fault: isinstance(fault, Transient)),
-            wait=_wait,
-            reraise=True,
-        )
+    async def ask(self, asked: Asked) -> Completion:
+        """Send one call once. Raises Transient when another try may help, a CallError when this call cannot be had, an EndpointError
+        when none can."""
+        self.sent += 1
+        used = None
+        place = await self.governor.enter(asked.tokens)
+        began = time.monotonic()
         try:
-            async for attempt in retrying:
-                with attempt:
-                    tries += 1
-                    async with self._places:
-                        return await self._speak(messages, params, schema, role, tries)
+            with telemetry.call(self.served_name, self.address.base_url, asked.params, asked.schema is not None) as span:
+                reply = await self._speak(asked)
+                done = _completion(reply, self.address.base_url)
+                span.answered(done.finish_reason, done.usage)
+            used = done.usage.total or None
+            self.governor.answered(place, reply.response_metadata.get("headers") or {})
         except Transient as fault:
-            if isinstance(fault.error, errors.CallError):
-                fault.error.attempts = tries
-            raise fault.error from fault
-        raise AssertionError("tenacity always returns or raises")
+            fault.general = fault.general or self._befalls_all(fault, began)
+            if fault.general or isinstance(fault.error, errors.TimeoutCallError):
+                self.governor.refused(place, fault.wait)
+            if isinstance(fault.error, errors.EndpointDownError) and not self.is_down:
+                self.is_down = True
+                event(ENDPOINT, WARNING, "endpoint down", model=self.served_name, endpoint=self.address.base_url)
+            raise
+        finally:
+            self.governor.leave(place, used)
+        self.reached.add(self.address.base_url)
+        if self.is_down:
+            self.is_down = False
+            event(ENDPOINT, INFO, "endpoint back", model=self.served_name, endpoint=self.address.base_url)
+        return done
 
-    async def _speak(self, messages: Any, params: Mapping[str, Any], schema: Any, role: str, tries: int) -> Completion:
+    def _befalls_all(self, fault: Transient, began: float) -> bool:
+        """Whether a fault is probably the endpoint's and not this call's: others are under way too, and since this one was sent nobody was
+        answered, though there were answers before. A timeout is the call's: a long reply is no sign of anything."""
+        last, others = self.governor.answered_at, self.governor.in_flight + self.governor.waiting > 1
+        return others and last is not None and last < began and not isinstance(fault.error, errors.TimeoutCallError)
+
+    async def _speak(self, asked: Asked) -> AIMessage:
         """Send once, in the best dialect that the server is known to take; learn a worse one when it refuses."""
         while True:
             spoken = (self.format, self.limit_key, self.send_seed)
             try:
-                return await self._send(messages, params, schema, role, tries)
+                return await self._send(asked)
             except DialectRefused as refused:
                 if spoken != (self.format, self.limit_key, self.send_seed):
                     continue  # another call has learned since this one was sent: speak as it does before learning more
@@ -163,21 +181,32 @@ class Endpoint:
                 else:
                     raise errors.EndpointError(f"{self}: the server refuses {refused.part!r}: {refused.__cause__}") from refused
 
-    async def _send(self, messages: Any, params: Mapping[str, Any], schema: Any, role: str, tries: int) -> Completion:
-        body = {**self.model.extra_body, **params, self.limit_key: params["max_tokens"]}
+    async def _send(self, asked: Asked) -> AIMessage:
+        body = {**self.model.extra_body, **asked.params, self.limit_key: asked.params["max_tokens"]}
         if self.limit_key != "max_tokens":
             del body["max_tokens"]
         if not self.send_seed:
             body.pop("seed", None)
-        if schema is not None:
-            messages = self._with_format(messages, schema, body)
+        messages: Any = list(asked.messages) if asked.schema is None else self._with_format(asked.messages, asked.schema, body)
         try:
-            reply = await self._chat.ainvoke(list(messages), extra_body=body, extra_headers={"x-leafmill-role": role})
-            return _completion(reply, tries)
-        except openai.OpenAIError as fault:
+            return await self._chat.say(messages, body=body, role=asked.role, timeouts=asked.timeouts)
+        except RefusedError as fault:
             raise self._explain(fault) from fault
-        except (ValueError, TypeError, AttributeError, LookupError) as fault:  # a 200 whose body is not a completion
-            raise Transient(errors.ReplyError("undecodable_reply", f"{self}: the reply is not a chat completion: {fault}")) from fault
+        except UnreadableError as fault:
+            text = self._shown(str(fault))
+            raise Transient(errors.ReplyError("undecodable_reply", f"{self}: the reply is not a chat completion: {text}")) from fault
+        except aiohttp.ConnectionTimeoutError as fault:
+            what = f"{self}: cannot be reached within {asked.timeouts.connect:g} s. Is the server running, and base_url right?"
+            raise self._down(what) from fault
+        except TimeoutError as fault:
+            said = str(fault) if isinstance(fault, FirstByteTimeout) else f"no reply within {asked.timeouts.total:g} s"
+            raise Transient(errors.TimeoutCallError(f"{self}: {said}")) from fault
+        except aiohttp.ClientConnectorError as fault:
+            raise self._down(f"{self}: cannot be reached: {fault.os_error}. Is the server running, and base_url right?") from fault
+        except aiohttp.InvalidURL as fault:
+            raise errors.EndpointError(f"{self}: not an address: {fault}") from fault
+        except aiohttp.ClientError as fault:
+            raise Transient(errors.ServerFaultError(f"{self}: the connection broke before the reply was there: {fault!r}")) from fault
 
     def _with_format(self, messages: Any, schema: tuple[str, Mapping[str, Any]], body: dict[str, Any]) -> list[dict[str, str]]:
         name, contract = schema
@@ -189,67 +218,53 @@ class Endpoint:
         hint = f"Reply with one JSON object and nothing else. Its JSON schema: {json.dumps(contract, ensure_ascii=False)}"
         return [*messages[:-1], {**messages[-1], "content": f"{messages[-1]['content']}\n\n{hint}"}]
 
-    def _explain(self, fault: openai.OpenAIError) -> Exception:
-        """What a fault of the SDK means to a run."""
-        text = self._without_key(_said(fault))
-        if isinstance(fault, openai.APIConnectionError):
-            return Transient(self._explain_connection(_root(fault)))
-        if isinstance(fault, openai.PermissionDeniedError) and MODERATED.search(text):
+    def _explain(self, fault: RefusedError) -> Exception:
+        """What an answer that is no reply means to a run."""
+        text, status = self._shown(_said(fault)), fault.status
+        if 300 <= status < 400:
+            return errors.EndpointError(f"{self}: moved to {self._shown(fault.headers.get('location', '?'))}: write that into base_url")
+        if status == 403 and MODERATED.search(text):
             return errors.CallError(f"{self}: refused for its content: {text}")
-        if isinstance(fault, openai.AuthenticationError | openai.PermissionDeniedError):
+        if status in (401, 403):
             return errors.WrongKeyError(f"{self}: the server refuses the API key: {text}. Check `api_key` of models.{self.alias}")
-        if isinstance(fault, openai.NotFoundError):
-            name = self.model.served_name
-            return errors.UnknownModelError(f"{self}: no model {name!r} there (or base_url does not end in /v1): {text}")
-        if isinstance(fault, openai.RateLimitError):
-            if "insufficient_quota" in text or "billing" in text.lower():
-                return errors.QuotaError(f"{self}: the account has no quota left: {text}")
-            return Transient(
-                errors.ServerFaultError(f"{self}: still refused for its rate after {self.model.attempts} tries: {text}"),
-                _retry_after(fault),
-            )
-        if isinstance(fault, openai.APIStatusError) and fault.status_code == 402:  # Payment Required: how some providers say it
+        if status == 404:
+            return errors.UnknownModelError(f"{self}: no model {self.served_name!r} there (or base_url does not end in /v1): {text}")
+        if status == 402 or (status == 429 and ("insufficient_quota" in text or "billing" in text.lower())):
             return errors.QuotaError(f"{self}: the account has no quota left: {text}")
-        if isinstance(fault, openai.BadRequestError | openai.UnprocessableEntityError):
-            return self._explain_refusal(text)
-        if isinstance(fault, openai.InternalServerError):
+        if status in OVERLOADED:
+            what = "refused for its rate" if status == 429 else "overloaded"
+            return Transient(errors.ServerFaultError(f"{self}: {what}: {text}"), _retry_after(fault), general=True)
+        if status >= 500 or status in (408, 409, 425):
             return Transient(errors.ServerFaultError(f"{self}: {text}"), _retry_after(fault))
-        if isinstance(fault, openai.APIResponseValidationError):
-            return Transient(errors.ReplyError("undecodable_reply", f"{self}: the reply is not valid: {text}"))
+        if status in (400, 413, 422):
+            return self._explain_refusal(text)
         return errors.CallError(f"{self}: {text}")
 
-    def _explain_connection(self, cause: BaseException) -> errors.LeafmillError:
-        """The transport calls a timeout whatever happens before the first byte: what it was is the innermost cause."""
-        if isinstance(cause, TimeoutError):
-            return errors.TimeoutCallError(f"{self}: no reply within {self.model.timeout:g} s ({cause})")
-        if isinstance(cause, OSError) and not isinstance(cause, ConnectionResetError | BrokenPipeError):
-            return errors.EndpointDownError(f"{self}: cannot be reached: {cause}. Is the server running, and base_url right?")
-        return errors.ServerFaultError(f"{self}: the connection broke before the reply was there: {cause}")
-
-    def _without_key(self, text: str) -> str:
-        """Some servers repeat the key they refuse; it must not get further."""
-        key = self.model.api_key.get_secret_value() if self.model.api_key else ""
-        return text.replace(key, "***") if key else text
-
     def _explain_refusal(self, text: str) -> Exception:
-        low = text.lower()
-        if any(
-            mark in low
-            for mark in ("context_length", "context size", "context length", "context window", "prompt is too long", "too many tokens")
-        ):
+        if OVERFLOW.search(text):
             return errors.ContextOverflowError(f"{self}: the prompt does not fit the model's context: {text}")
         for part, marks in PARTS.items():
-            if re.search(marks, low):
+            if re.search(marks, text.lower()):
                 refused = DialectRefused(part)
                 refused.__cause__ = Exception(text)
                 return refused
         return errors.CallError(f"{self}: the request was refused: {text}")
 
+    def _down(self, what: str) -> Transient:
+        """A server that has answered before will probably come back; one that never has may be a wrong address."""
+        return Transient(errors.EndpointDownError(what), general=self.address.base_url in self.reached)
+
+    def _shown(self, text: str) -> str:
+        """Text of a server as it may be shown: storable, of readable length, and without the key, which some servers repeat."""
+        key = self.address.api_key.get_secret_value() if self.address.api_key else ""
+        text = _clean(text)
+        return (text.replace(key, "***") if key else text)[:600]
+
     def __str__(self) -> str:
-        return f"model {self.alias!r} ({self.model.served_name} at {self.base_url})"
+        return f"model {self.alias!r} ({self.served_name} at {self.address.base_url})"
 
 
-def _completion(reply: AIMessage, tries: int) -> Completion:
+def _completion(reply: AIMessage, base_url: str) -> Completion:
     text = _clean(reply.text)
     reasoning = _clean(str(reply.additional_kwargs.get("reasoning", "")))
     if thought := THINK.match(text):
@@ -261,7 +276,7 @@ def _completion(reply: AIMessage, tries: int) -> Completion:
         cached=_count((counted.get("input_token_details") or {}).get("cache_read")),
         reasoning=_count((counted.get("output_token_details") or {}).get("reasoning")),
     )
-    return Completion(text, reasoning, _clean(str(reply.response_metadata.get("finish_reason") or "")), usage, tries)
+    return Completion(text, reasoning, _clean(str(reply.response_metadata.get("finish_reason") or "")), usage, base_url=base_url)
 
 
 def _count(value: Any) -> int | None:
@@ -274,27 +289,22 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "")
 
 
-def _said(fault: openai.OpenAIError) -> str:
-    """What the server said, with its own error code where it gave one, cut to a readable length."""
-    code = getattr(fault, "code", None)
-    text = str(getattr(fault, "message", fault))
-    return _clean(f"{text} [{code}]" if code and str(code) not in text else text)[:600]
+def _said(fault: RefusedError) -> str:
+    """What the server said, with its own error code where it gave one; the status where it said nothing."""
+    try:
+        body = json.loads(fault.text)
+    except ValueError:
+        body = None
+    error = body.get("error", body) if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return f"HTTP {fault.status}: {error or fault.text.strip()}"
+    text, code = str(error.get("message") or error), error.get("code")
+    return f"HTTP {fault.status}: {text} [{code}]" if code and str(code) not in text else f"HTTP {fault.status}: {text}"
 
 
-def _root(fault: BaseException) -> BaseException:
-    return _root(fault.__cause__) if fault.__cause__ else fault
-
-
-def _retry_after(fault: openai.APIStatusError) -> float | None:
-    value = fault.response.headers.get("retry-after", "")
-    return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else None
-
-
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=20)
-
-
-def _wait(state: RetryCallState) -> float:
-    """Jittered exponential backoff in seconds; at least what the server asked for, up to two minutes."""
-    fault = state.outcome.exception() if state.outcome else None
-    asked = fault.wait if isinstance(fault, Transient) else None
-    return max(min(asked or 0.0, 120.0), _BACKOFF(state))
+def _retry_after(fault: RefusedError) -> float | None:
+    """Seconds; a server may also give milliseconds."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        if re.fullmatch(r"\d+(\.\d+)?", value := fault.headers.get(name, "")):
+            return float(value) * unit
+    return None

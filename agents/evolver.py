@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from agents.briefing import about_row
-from agents.chat import Chat, Reply
 from leafmill.ledger import Step
 from leafmill.records import Brief, Row, digest
 from taxonomy import Leaf
+
+if TYPE_CHECKING:  # plan-cost reads this module's constants, and does not speak
+    from agents.chat import Chat, Reply
 
 OPERATORS = ("constraints", "deepen", "concretise", "reasoning", "complicate_input")
 

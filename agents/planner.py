@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from agents.briefing import about_leaf
-from agents.chat import Chat
 from leafmill.ledger import Step
 from leafmill.records import Language
 from taxonomy import Leaf
+
+if TYPE_CHECKING:  # plan-cost reads this module's constants, and does not speak
+    from agents.chat import Chat
 
 PAGE = 8
 """scenarios asked for in one call; a small model repeats itself in a longer list"""

@@ -7,11 +7,12 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from leafmill.errors import LeafmillError
-from leafmill.recipe import Model, Recipe
+from leafmill.recipe import Address, Model, Recipe
 
 Mark = Literal["ok", "warn", "fail"]
 
@@ -38,7 +39,9 @@ async def examine(path: Path) -> AsyncIterator[Finding]:
         return
     yield Finding("recipe", "ok", f"{len(prepared.leaves)} leaves, {len(prepared.roles.names)} roles, {recipe.target} rows wanted per leaf")
     for alias, model in recipe.models.items():
-        yield await _attempt(f"model {alias}", lambda model=model, alias=alias: _model(alias, model))  # type: ignore[misc]
+        for address in model.addresses():
+            what = f"model {alias} at {address.base_url}" if model.endpoints else f"model {alias}"
+            yield await _attempt(what, partial(_model, what, alias, model, address))
     if recipe.gates.get("semantic") is not False:
         yield await _attempt("embedder", lambda: _embedder(recipe))
     if recipe.gates.get("ifd") is not False:
@@ -54,33 +57,37 @@ async def _attempt(what: str, look: Callable[[], Awaitable[Finding]]) -> Finding
         return Finding(what, "fail", str(fault))
 
 
-async def _model(alias: str, model: Model) -> Finding:
+async def _model(what: str, alias: str, model: Model, address: Address) -> Finding:
     if model.embedded is not None:
-        return await asyncio.to_thread(_embedded, alias, model.embedded)
-    from agents.endpoint import Endpoint
+        return await asyncio.to_thread(_embedded, what, model.embedded)
+    from agents.alias import Alias
+    from agents.endpoint import Asked, Endpoint
+    from agents.governor import Governor
 
-    endpoint = Endpoint(alias, model.model_copy(update={"attempts": 2}), model.base_url or "")
+    patient = model.model_copy(update={"attempts": 2, "patience": 5.0})
+    endpoint = Endpoint(alias, patient, address, Governor(1))
     schema = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"], "additionalProperties": False}
-    asked = [{"role": "user", "content": 'Reply with {"score": 3} and nothing else.'}]
+    messages = [{"role": "user", "content": 'Reply with {"score": 3} and nothing else.'}]
+    asked = Asked(messages, {"max_tokens": 64, "temperature": 0.0}, ("doctor", schema), "doctor", model.timeout, tokens=100)
     try:
-        done = await endpoint.complete(asked, {"max_tokens": 64, "temperature": 0.0}, ("doctor", schema), "doctor")
+        done = await Alias(alias, patient, [endpoint]).complete(asked)
     finally:
         await endpoint.aclose()
-    tokens = "" if done.usage.total else "; it does not count tokens, so budgets in tokens will not hold"
-    found = f"{model.served_name} answers; structured output by {endpoint.format}{tokens}"
+    tokens = "" if done.usage.total else "; it does not count tokens, so a budget takes each call to be as long as it may be"
+    found = f"{endpoint.served_name} answers; structured output by {endpoint.format}{tokens}"
     if endpoint.format == "text":
-        return Finding(f"model {alias}", "warn", found, "replies are asked for in words and searched for JSON: expect more unreadable ones")
-    return Finding(f"model {alias}", "warn" if tokens else "ok", found)
+        return Finding(what, "warn", found, "replies are asked for in words and searched for JSON: expect more unreadable ones")
+    return Finding(what, "warn" if tokens else "ok", found)
 
 
-def _embedded(alias: str, name: str) -> Finding:
+def _embedded(what: str, name: str) -> Finding:
     try:
         import xllamacpp  # noqa: F401
     except ImportError:
-        return Finding(f"model {alias}", "fail", "xllamacpp is not installed", "pip install 'leafmill[local]'")
+        return Finding(what, "fail", "xllamacpp is not installed", "pip install 'leafmill[local]'")
     if _cached(name):
-        return Finding(f"model {alias}", "ok", f"{name} is in the cache")
-    return Finding(f"model {alias}", "warn", f"{name} is not in the cache yet", f"leafmill models get {name} (or let `run` fetch it)")
+        return Finding(what, "ok", f"{name} is in the cache")
+    return Finding(what, "warn", f"{name} is not in the cache yet", f"leafmill models get {name} (or let `run` fetch it)")
 
 
 def _cached(name: str) -> bool:

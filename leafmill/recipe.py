@@ -12,18 +12,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from leafmill import yamlfile
 from leafmill.errors import InputError, Place, RecipeError
-from leafmill.records import Language
+from leafmill.records import Language, Usage
 
 BOTH: list[Language] = ["en", "zh"]
 SECRET = re.compile(r"^\$\{(\w+)\}$")
+SCRIPTED = "-scripted"
+"""what the name of a dry run ends with"""
 FAMILIES = ("qwen", "llama", "gpt", "claude", "gemini", "gemma", "deepseek", "glm", "mistral", "mixtral", "phi", "smollm", "yi", "kimi",
             "minimax", "granite", "doubao", "hunyuan", "ernie", "baichuan", "internlm")  # fmt: skip
 
@@ -32,11 +34,64 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Timeouts(Part):
+    """How long one call may take, in seconds. `timeout: 90` is short for `timeout: {total: 90}`."""
+
+    connect: float = Field(10.0, gt=0, allow_inf_nan=False)
+    first_byte: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """until the reply begins; without streaming a server answers all at once, so None leaves it to `total`"""
+    total: float = Field(180.0, gt=0, allow_inf_nan=False)
+    """queueing at the server included"""
+
+
+def _timeouts(value: Any) -> Any:
+    return {"total": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Price(Part):
+    """What a million tokens cost, in the recipe's `currency`. A model without a price has an unknown one, which is never taken for 0."""
+
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
+    cached: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """of input tokens that the server read from its cache; None: as `input`"""
+
+    def of(self, usage: Usage) -> float | None:
+        """What a call cost; None where the server did not say what it used."""
+        if usage.prompt is None or usage.completion is None:
+            return None
+        cached = min(usage.cached or 0, usage.prompt)
+        dear = (usage.prompt - cached) * self.input + cached * (self.input if self.cached is None else self.cached)
+        return (dear + usage.completion * self.output) / 1e6
+
+
+class Address(Part):
+    """One of several endpoints behind an alias."""
+
+    base_url: str
+    model: str | None = None
+    """the model's name at this endpoint, where it is not the alias's"""
+    api_key: SecretStr | None = None
+    weight: float = Field(1.0, gt=0)
+    """its share of the calls, beside the weights of the others"""
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_address(cls, base_url: str) -> str:
+        if "@" in base_url.split("?")[0]:
+            raise ValueError("`base_url` must not hold a user or password: the secret goes into `api_key`")
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"`base_url` must start with http:// or https://, got {base_url!r}")
+        return base_url
+
+
 class Model(Part):
-    """One alias under `models`: an OpenAI-compatible endpoint (`base_url` + `model`), or an `embedded` model served in-process."""
+    """One alias under `models`: an OpenAI-compatible endpoint (`base_url` + `model`), several that serve the same model (`endpoints` +
+    `model`), or an `embedded` model served on this machine."""
 
     base_url: str | None = None
     model: str | None = None
+    endpoints: tuple[Address, ...] = ()
     embedded: str | None = None
     """a name of `leafmill models list`, a path of a GGUF file, or owner/repo:file of a hub"""
     api_key: SecretStr | None = None
@@ -46,25 +101,43 @@ class Model(Part):
     temperature: float | None = Field(None, ge=0, le=2)
     max_tokens: int | None = Field(None, ge=1)
     """temperature and max_tokens given here hold for every role that this model plays, unless `roles` says otherwise"""
-    timeout: float = Field(180.0, gt=0)
-    """seconds for one call, queueing at the server included"""
+    timeout: Annotated[Timeouts, BeforeValidator(_timeouts)] = Timeouts()
     attempts: int = Field(5, ge=1)
-    """how often one call is sent before a transport fault is final"""
+    """how often one call is sent before a fault of its own is final"""
+    patience: float = Field(300.0, ge=0)
+    """seconds that a call waits, trying now and then, while the whole endpoint refuses for its rate, is overloaded or has gone down"""
     concurrency: int = Field(8, ge=1)
+    """calls in flight at most, at each endpoint; fewer while it shows that they are too many"""
+    rpm: int | None = Field(None, ge=1)
+    """requests a minute at most, at each endpoint"""
+    tpm: int | None = Field(None, ge=1)
+    """tokens a minute at most, at each endpoint"""
+    price: Price | None = None
     send_seed: bool = True
     extra_body: dict[str, Any] = {}
 
+    @field_validator("endpoints", mode="before")
+    @classmethod
+    def _listed(cls, endpoints: Any) -> Any:
+        if not isinstance(endpoints, list | tuple):
+            raise ValueError("`endpoints` is a list of addresses, such as [{base_url: ...}, {base_url: ...}]")
+        return tuple(endpoints)
+
     @model_validator(mode="after")
     def _one_kind(self) -> Model:
-        if (self.embedded is None) == (self.base_url is None):
-            raise ValueError("give either `embedded`, or `base_url` and `model`")
-        if self.base_url is not None and not self.model:
-            raise ValueError("`base_url` needs `model`, the model's name at that endpoint")
-        if self.base_url is not None and "@" in self.base_url.split("?")[0]:
-            raise ValueError("`base_url` must not hold a user or password: the secret goes into `api_key`")
-        if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"`base_url` must start with http:// or https://, got {self.base_url!r}")
+        if sum((self.embedded is not None, self.base_url is not None, bool(self.endpoints))) != 1:
+            raise ValueError("give either `embedded`, or `base_url` and `model`, or `endpoints` and `model`")
+        if self.embedded is None and not self.model:
+            raise ValueError("`base_url` and `endpoints` need `model`, the model's name there")
+        if self.endpoints and self.api_key:
+            raise ValueError("with `endpoints`, each of them has an `api_key` of its own")
+        if self.base_url is not None:
+            Address(base_url=self.base_url)
         return self
+
+    def addresses(self, served: str = "") -> tuple[Address, ...]:
+        """Where the model can be asked; an embedded one where it is `served`."""
+        return self.endpoints or (Address(base_url=self.base_url or served, model=self.model, api_key=self.api_key),)
 
     @property
     def served_name(self) -> str:
@@ -84,6 +157,7 @@ class RoleSettings(Part):
     model: str | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     max_tokens: int | None = Field(None, ge=1)
+    timeout: Annotated[Timeouts | None, BeforeValidator(_timeouts)] = None
     off: bool = False
 
 
@@ -102,8 +176,13 @@ class Limits(Part):
     candidates_per_leaf: int | None = Field(None, ge=1)
     """None: ten for each accepted row asked for"""
     tokens: int | None = Field(None, ge=1)
+    """of all leaves, earlier runs in the folder included; a call that would not fit is not made"""
+    money: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """the same in the recipe's currency; every model needs a price then"""
+    leaf_tokens: int | None = Field(None, ge=1)
+    leaf_money: float | None = Field(None, gt=0, allow_inf_nan=False)
     minutes: float | None = Field(None, gt=0)
-    """of one process; tokens count those of earlier runs in the folder too"""
+    """of one process"""
     error_share: float = Field(0.05, ge=0, le=1)
     """the run fails when more than this share of at least 20 candidates ends in errors"""
 
@@ -144,6 +223,8 @@ class Recipe(Part):
     in_flight: int = Field(16, ge=1)
     """candidates under way at once, over all leaves"""
     models: dict[str, Model] = Field(min_length=1)
+    currency: str = Field("USD", min_length=1)
+    """of the prices and of `limits.money`"""
     prompts: str | None = None
     """a folder of role files that override or add to the built-in ones"""
     roles: dict[str, RoleSettings] = {}
@@ -207,11 +288,14 @@ class Recipe(Part):
 
         Its judges are scripted too, so kinship does not matter.
         """
-        models = {alias: Model(base_url=base_url, model=f"scripted-{alias}", concurrency=m.concurrency) for alias, m in self.models.items()}
+        models = {
+            alias: Model(base_url=base_url, model=f"scripted-{alias}", concurrency=model.concurrency, price=model.price)
+            for alias, model in self.models.items()
+        }
         embedder = self.embedder
         if isinstance(embedder, EmbeddingEndpoint):
             embedder = embedder.model_copy(update={"base_url": base_url, "api_key": None})
-        name = f"{self.name}-scripted"  # a folder of its own: scripted rows must never count as the real run's
+        name = f"{self.name}{SCRIPTED}"  # a folder of its own: scripted rows must never count as the real run's
         moved = self.model_copy(update={"name": name, "models": models, "embedder": embedder, "same_family_judge": True})
         moved._source, moved._folder = self._source, self._folder
         return moved
@@ -230,6 +314,9 @@ class Recipe(Part):
 
 def _mask(data: Any, given: Any) -> Any:
     """Put what the file said, `${NAME}`, where the secret stands."""
+    if isinstance(data, list):
+        said = given if isinstance(given, list) and len(given) == len(data) else [None] * len(data)
+        return [_mask(*pair) for pair in zip(data, said, strict=True)]
     if not isinstance(data, dict):
         return data
     file = given if isinstance(given, dict) else {}
@@ -251,8 +338,9 @@ def _fill_secrets(source: yamlfile.Yaml, value: Any, env: Mapping[str, str | Non
     if keys and keys[-1] == "api_key" and value is not None:
         if not named:
             raise source.fail("api_key must be written as ${NAME}, with NAME set in the environment or in .env, not as a literal key", keys)
-        if keys[:-1] != ("embedder",) and (keys[0], len(keys)) != ("models", 3):
-            raise source.fail("an api_key stands under a model, or under embedder: it is not read here", keys)
+        of_model = keys[0] == "models" and (len(keys) == 3 or keys[2:3] == ("endpoints",))
+        if keys[:-1] != ("embedder",) and not of_model:
+            raise source.fail("an api_key stands under a model, one of its endpoints, or embedder: it is not read here", keys)
         if not env.get(named[1]) and not dry:
             raise source.fail(f"environment variable {named[1]!r} is not set (export it, or put it into .env beside the recipe)", keys)
         return env.get(named[1]) or "not set"

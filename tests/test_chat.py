@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from conftest import alias
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.chat import MAX_REPLY, Chat, extract
-from agents.endpoint import Endpoint
 from agents.role import Roles
 from agents.scripted import Fault, FaultKind, Reply, Request, ScriptedServer
 from leafmill import errors
 from leafmill.ledger import CALLS, Ledger, Step
-from leafmill.recipe import Model, RoleSettings
+from leafmill.recipe import RoleSettings
 
 CRITIC = """---
 name: critic
@@ -53,8 +53,8 @@ class Desk:
 
     @asynccontextmanager
     async def open(self, settings: dict[str, RoleSettings] | None = None, **model: Any) -> AsyncIterator[Chat]:
-        given = {"base_url": self.server.base_url, "model": "m", "attempts": 1, "timeout": 5, **model}
-        one = Endpoint("judge", Model.model_validate(given), self.server.base_url)
+        given = {"base_url": self.server.base_url, "model": "m", "attempts": 2, "timeout": 5, **model}
+        one = alias(given, "judge")
         try:
             with Ledger(self.path) as ledger:
                 yield Chat(ledger, self.roles, {"judge": one, "generator": one}, settings or {}, 7)
@@ -95,7 +95,7 @@ async def test_a_call_is_recorded_with_all_that_was_asked_and_said(desk: Desk) -
     async with desk.open() as chat:
         reply = await criticise(chat)
         assert (reply.get("score"), reply.get("reason"), reply.reasoning) == (4, "fine", "Hm.")
-        assert chat.tokens == desk.calls()[0]["prompt_tokens"] + desk.calls()[0]["completion_tokens"] > 0
+        assert chat.budget.spent.tokens == desk.calls()[0]["prompt_tokens"] + desk.calls()[0]["completion_tokens"] > 0
     (row,) = desk.calls()
     sent = desk.server.requests[0].request
     assert row["messages"] == list(sent.messages)
@@ -114,7 +114,7 @@ async def test_a_recorded_call_is_read_and_not_asked_again(desk: Desk) -> None:
         again = await criticise(chat)
     async with desk.open() as chat:
         later = await criticise(chat)
-        assert (chat.calls, chat.tokens) == (0, 0)
+        assert (chat.calls, chat.budget.spent.tokens) == (0, 0)
     assert first.text == again.text == later.text
     assert desk.server.count() == 1
 
@@ -327,12 +327,12 @@ async def test_who_is_cancelled_after_the_reply_came_has_paid_for_something(desk
 async def test_the_secret_is_in_no_byte_of_the_ledger(desk: Desk) -> None:
     desk.server.api_key = "sk-very-secret-indeed"
     desk.server.faults = [Fault("500", times=1)]
-    async with desk.open(api_key="sk-very-secret-indeed") as chat:
+    async with desk.open(api_key="sk-very-secret-indeed", attempts=1) as chat:
         with pytest.raises(errors.ServerFaultError):
             await criticise(chat)
         await criticise(chat)
     desk.server.api_key = "another"
-    async with desk.open(api_key="sk-very-secret-indeed") as chat:
+    async with desk.open(api_key="sk-very-secret-indeed", attempts=1) as chat:
         with pytest.raises(errors.WrongKeyError):
             await criticise(chat, answer="other")
     for path in desk.path.parent.glob("ledger.db*"):

@@ -91,7 +91,7 @@ def test_the_recipe_that_init_writes_fails_on_its_missing_key_and_says_how_to_se
     said = leafmill(tmp_path / "fresh", "doctor")
     assert said.code == 2
     assert said.out.startswith(
-        "FAIL  recipe: recipe.yaml:17: environment variable 'LEAFMILL_API_KEY' is not set (export it, or put it into .env"
+        "FAIL  recipe: recipe.yaml:18: environment variable 'LEAFMILL_API_KEY' is not set (export it, or put it into .env"
     )
 
 
