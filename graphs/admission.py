@@ -1,6 +1,9 @@
 """Admission: the one serial reducer through which every row of a run gets into the dataset.
 
-Within a leaf candidates are admitted in the order of their numbers: one that is ready waits for those before it that are still
+    enter -> ... -> admit: wait for one's turn -> decide, one at a time -> recorded
+                    leave: a candidate that ended before it came here, or is left open
+
+Within a leaf candidates are decided in the order of their numbers: one that is ready waits for those before it that are still
 under way (their time is bounded by the timeouts of their calls). So the accepted rows of a leaf are the first n good ones by
 number, whichever reply came first, and of two near-twins the earlier gets in. Between leaves it is first come, first served.
 """
@@ -8,6 +11,8 @@ number, whichever reply came first, and of two near-twins the earlier gets in. B
 from __future__ import annotations
 
 import asyncio
+import heapq
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,6 +24,44 @@ from leafmill.ledger import Ending, Ledger, Step
 from leafmill.records import Brief
 
 
+class Door:
+    """The door of one leaf: the lowest number under way goes first."""
+
+    def __init__(self) -> None:
+        self.left_open = math.inf
+        """the lowest number that was left open: nobody after it may be decided before it is"""
+        self._ahead: set[int] = set()
+        """numbers under way that are not decided"""
+        self._order: list[int] = []
+        """a heap of them, and of numbers that have gone since"""
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    def enter(self, number: int) -> None:
+        self._ahead.add(number)
+        heapq.heappush(self._order, number)
+
+    async def turn(self, number: int) -> None:
+        """Wait until nobody with a lower number is under way."""
+        turn = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._call()
+        try:
+            await turn
+        finally:
+            del self._waiting[number]
+
+    def leave(self, number: int) -> None:
+        self._ahead.discard(number)
+        self._call()
+
+    def _call(self) -> None:
+        """Call the first one in, if it waits already: only that one wakes."""
+        while self._order and self._order[0] not in self._ahead:
+            heapq.heappop(self._order)
+        turn = self._waiting.get(self._order[0]) if self._order else None
+        if turn is not None and not turn.done():
+            turn.set_result(None)
+
+
 class Admission:
     """Holds the admit gates (which remember what was admitted) and each leaf's quota."""
 
@@ -28,10 +71,7 @@ class Admission:
         remembering = (gate for of_leaf in gates.values() for gate in of_leaf if isinstance(gate, Remembering))
         self.memory = tuple({gate.name: gate for gate in remembering}.values())
         """one gate of each kind that remembers, for leaves share what is remembered: that of a leaf which has the gate off, too"""
-        self._under_way: dict[str, set[int]] = defaultdict(set)
-        self._undecided: dict[str, int] = {}
-        """by leaf, the lowest number that was left open: nobody after it may be decided before it is"""
-        self._moved = asyncio.Condition()
+        self._doors: dict[str, Door] = defaultdict(Door)
         self._one_at_a_time = asyncio.Lock()
 
     def is_full(self, leaf: str) -> bool:
@@ -41,32 +81,34 @@ class Admission:
         return self._accepted[leaf]
 
     def enter(self, brief: Brief) -> None:
-        """A candidate is under way; later ones of its leaf wait for it at the door. Call in the order of numbers."""
-        self._under_way[brief.leaf].add(brief.number)
+        """A candidate is under way; later ones of its leaf wait for it at the door."""
+        self._doors[brief.leaf].enter(brief.number)
 
-    async def leave(self, brief: Brief, decided: bool = True) -> None:
+    def leave(self, brief: Brief, decided: bool = True) -> None:
         """A candidate has ended, however it did; or, not `decided`, it is left open because the run ends."""
-        async with self._moved:
-            self._under_way[brief.leaf].discard(brief.number)
-            if not decided:
-                self._undecided[brief.leaf] = min(brief.number, self._undecided.get(brief.leaf, brief.number))
-            self._moved.notify_all()
+        door = self._doors[brief.leaf]
+        if not decided:
+            door.left_open = min(brief.number, door.left_open)
+        door.leave(brief.number)
 
     async def admit(self, brief: Brief, subject: Subject, lineage: Mapping[str, Any], step: Step) -> Ending:
-        """Decide a candidate that passed everything else, and record the decision."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: min(self._under_way[brief.leaf], default=brief.number) >= brief.number)
+        """Decide a candidate that passed everything else; return when the decision is on disk."""
+        door = self._doors[brief.leaf]
+        await door.turn(brief.number)
         async with self._one_at_a_time:
-            ending = await self._decide(brief, subject, step)
-            await self._ledger.finish(brief, ending, subject.row, lineage)
+            ending = await self._decide(brief, door, subject, step)
+            recorded = self._ledger.finish(brief, ending, subject.row, lineage)
             if ending.state == "accepted":
                 self._accepted[brief.leaf] += 1
                 for gate in self.memory:
                     await gate.add(subject)
+            if ending.state != "open":
+                door.leave(brief.number)  # the next one need not wait for the disk: should that fail, nobody gets any further
+        await recorded
         return ending
 
-    async def _decide(self, brief: Brief, subject: Subject, step: Step) -> Ending:
-        if self._undecided.get(brief.leaf, brief.number) < brief.number:
+    async def _decide(self, brief: Brief, door: Door, subject: Subject, step: Step) -> Ending:
+        if door.left_open < brief.number:
             return Ending("open", "admit", "halted", "a candidate before it was left open")
         if self.is_full(brief.leaf):
             return Ending("rejected", "admit", "quota_met", "good, but the leaf was full")

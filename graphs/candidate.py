@@ -1,11 +1,13 @@
 """The state machine of one candidate, from its brief to its end.
 
-    write -> screen -> evolve (0..r rounds) -> screen -> answer -> check -> annotate (panel, parallel) -> criticise -> agree
-     |                   ^                                ^                                                             | |
-     |                   |                                '------------------- revise (0..r rounds) --------------------' |
-     |                   '---- too easy ----.---- misaligned ----> answer                                                 v
-     '-> reject <- any gate             score <-----------------------------------------------------------------------'
-                                          '-> admit
+    write =screen=> evolve (0..r rounds) =screen=> answer =check=> annotate (panel, parallel) -> criticise =agree=> score -> admit
+                       ^                              ^                                                       |       |
+                       |                              |'------------------ revise (0..r rounds) --------------'       |
+                       |                              '------------------------- misaligned --------------------------|
+                       '--------------------------------------------------------- too easy ---------------------------'
+
+An arrow with a name is an agent's door: what it made passes the gates of that stage before it goes on. Any gate, and any failed call, ends
+a candidate: `reject` decides what did not get in.
 
 Roles of the user's own (`after: answer`) stand behind write, evolve or answer. Every loop has its counter in the state and its bound
 in the recipe's `flow`. A call that fails ends the candidate `errored`, a gate that cannot measure or a panel that is split leaves
@@ -14,18 +16,21 @@ it `waiting` for a person, a gate that refuses ends it `rejected`: always with t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
+from langgraph.types import Command
 
 from agents import amender, annotator, answerer, critic, evolver, writer
 from agents.chat import Chat, Reply
+from agents.governor import Halted
 from filters.gate import ENDS, Gate, Stage, Subject, refusal
 from filters.memory import Remembering
 from graphs.admission import Admission
@@ -45,40 +50,32 @@ HOLD = frozenset({"agreement.disagree"})
 """Rejections that a person should see: the panel is split, so nobody knows."""
 
 
-def _heard(old: list[Vote], new: list[Vote] | None) -> list[Vote]:
-    """Votes of parallel annotators add up; None begins a new round."""
-    return [] if new is None else [*old, *new]
-
-
-def _later(old: int, new: int) -> int:
-    return max(old, new)
-
-
-def _last(old: Ending | None, new: Ending | None) -> Ending | None:
-    """Several annotators may find the leaf full in one step; they say the same."""
-    return new
-
-
 class State(TypedDict, total=False):
     """What a candidate is so far. `seq` counts the steps taken; the other counters bound the loops."""
 
     brief: Brief
     row: Row
     parent: Row | None
-    seq: Annotated[int, _later]
+    seq: int
     evolved: int
     answered: int
     revised: int
     returned: int
-    votes: Annotated[list[Vote], _heard]
+    votes: list[Vote]
     critique: critic.Critique | None
     feedback: str
     cut_off: bool
-    goto: str
     lineage: list[dict[str, Any]]
     fallback: Ending | None
     """the ending of a candidate that was sent back, should its evolution fail"""
-    ending: Annotated[Ending | None, _last]
+    ending: Ending | None
+
+
+class Update(State, total=False):
+    """What a node has to say."""
+
+    goto: str
+    """where to send the candidate, when that is not what usually comes next"""
 
 
 @dataclass(frozen=True)
@@ -88,20 +85,29 @@ class Context:
     leaf: Leaf
     chat: Chat
     ledger: Ledger
+    panel: Sequence[str]
+    """the annotators"""
     gates: Mapping[Stage, Sequence[Gate]]
     admission: Admission
     flow: Flow
     halted: Callable[[], str | None] = lambda: None
     """why candidates under way should be left open where they stand (a budget is used up, a person interrupts), or None"""
+    at_the_door: Callable[[Brief], None] = lambda brief: None
+    """told of a candidate that has nothing left to do but to wait for its turn to be admitted"""
+
+    @cached_property
+    def memory(self) -> frozenset[str]:
+        """The gates of `screen` that remember."""
+        return frozenset(gate.name for gate in self.gates.get("screen", ()) if isinstance(gate, Remembering))
 
 
-Work = Callable[[State, Context, Step], Awaitable[State]]
+Work = Callable[[State, Context, Step], Awaitable[Update]]
 
 
 class Node(Protocol):
     """A node as LangGraph calls it."""
 
-    async def __call__(self, state: State, runtime: Runtime[Context]) -> State: ...
+    async def __call__(self, state: State, runtime: Runtime[Context]) -> Command[str]: ...
 
 
 def start(brief: Brief) -> State:
@@ -114,31 +120,31 @@ def start(brief: Brief) -> State:
 # -- the nodes, top down -----------------------------------------------------------------------------------------------
 
 
-async def write(state: State, context: Context, step: Step) -> State:
+async def write(state: State, context: Context, step: Step) -> Update:
     row, reply = await writer.write(context.chat, context.leaf, state["brief"], step)
     return {"row": row, "lineage": [_made("instruction", step, reply)]}
 
 
-async def screen(state: State, context: Context, step: Step) -> State:
+async def screen(state: State, context: Context, step: Step) -> Update:
     """The gates on the instruction. A child that they refuse gives way to its parent, unless it is a duplicate.
 
     Gates that remember are asked about the last version only, and end a candidate here as they would at admission: so its fate does not
     depend on how far other candidates have come.
     """
     evolving = _will_evolve(state, context)
-    memory = {gate.name for gate in context.gates.get("screen", ()) if isinstance(gate, Remembering)}
-    verdict = await _judged("screen", state, context, step, but=memory if evolving else ())
+    verdict = await _judged("screen", state, context, step, but=context.memory if evolving else ())
     if verdict is None:
-        return {"goto": "evolve" if evolving else "answer"}
+        return {"goto": "evolve"} if evolving else {}
     parent = state.get("parent")
-    if parent is None or verdict.decision == "error" or verdict.gate in memory:
+    if parent is None or verdict.decision == "error" or verdict.gate in context.memory:
         return {"ending": _ending("screen", verdict)}
     made = state["lineage"]
     grown = max(i for i, one in enumerate(made) if "operator" in one)
-    return {"row": parent, "parent": None, "lineage": made[:grown], "ending": state.get("fallback"), "goto": "screen"}
+    back: Update = {"row": parent, "parent": None, "lineage": made[:grown], "ending": state.get("fallback")}
+    return back if back["ending"] else await _then("screen", screen, back, state, context, step)
 
 
-async def evolve(state: State, context: Context, step: Step) -> State:
+async def evolve(state: State, context: Context, step: Step) -> Update:
     """A harder child. A reply that cannot be used is an evolution that failed: the parent goes on, as when the gates refuse a child."""
     brief, round_ = state["brief"], state["evolved"]
     try:
@@ -149,38 +155,53 @@ async def evolve(state: State, context: Context, step: Step) -> State:
     return {"row": child, "parent": state["row"], "evolved": round_ + 1, "lineage": [*state["lineage"], made]}
 
 
-async def answer(state: State, context: Context, step: Step) -> State:
+async def answer(state: State, context: Context, step: Step) -> Update:
     row, reply = await answerer.answer(context.chat, context.leaf, state["brief"], state["row"], step, state["feedback"])
     lineage = [*(m for m in state["lineage"] if m["part"] != "answer"), _made("answer", step, reply)]
-    return {"row": row, "cut_off": reply.cut_off, "answered": state["answered"] + 1, "votes": None, "lineage": lineage}  # type: ignore[typeddict-item]
+    return {"row": row, "cut_off": reply.cut_off, "answered": state["answered"] + 1, "votes": [], "lineage": lineage}
 
 
-async def check(state: State, context: Context, step: Step) -> State:
+async def check(state: State, context: Context, step: Step) -> Update:
     """The gates on the answer."""
     verdict = await _judged("check", state, context, step)
     return {"ending": _ending("check", verdict)} if verdict else {}
 
 
-async def criticise(state: State, context: Context, step: Step) -> State:
+async def annotate(state: State, context: Context, step: Step) -> Update:
+    """The panel votes, all at once and each alone. When one of them stops the candidate or the run, the others are recorded first."""
+
+    async def vote(name: str) -> Vote:
+        cast = await annotator.annotate(context.chat, name, context.leaf, state["brief"], state["row"], _part_of(step, name))
+        context.ledger.note_vote(step, cast)
+        return cast
+
+    votes = await asyncio.gather(*(vote(name) for name in context.panel), return_exceptions=True)
+    for fault in votes:
+        if isinstance(fault, BaseException):
+            raise fault
+    return {"votes": [cast for cast in votes if isinstance(cast, Vote)]}
+
+
+async def criticise(state: State, context: Context, step: Step) -> Update:
     return {"critique": await critic.criticise(context.chat, context.leaf, state["brief"], state["row"], step)}
 
 
-async def agree(state: State, context: Context, step: Step) -> State:
+async def agree(state: State, context: Context, step: Step) -> Update:
     """The gates on the votes and the critique. What they refuse is revised while rounds are left."""
     verdict = await _judged("agree", state, context, step)
     critique = state.get("critique")
     if verdict is None:
-        return {"goto": "score"}
+        return {}
     if verdict.decision == "reject" and verdict.code not in HOLD and critique and state["revised"] < context.flow.revise_rounds:
         return {"goto": "answer", "revised": state["revised"] + 1, "feedback": critique.reason}
     return {"ending": _ending("agree", verdict, hold=verdict.code in HOLD)}
 
 
-async def score(state: State, context: Context, step: Step) -> State:
+async def score(state: State, context: Context, step: Step) -> Update:
     """The gates on the finished row. Too easy goes back to be evolved, misaligned to be answered anew, as often as `flow` allows."""
     verdict = await _judged("score", state, context, step)
     if verdict is None:
-        return {"goto": "admit"}
+        return {}
     ending, back = _ending("score", verdict), SEND_BACK.get(verdict.code)
     if back is None or state["returned"] >= context.flow.score_returns:
         return {"ending": ending}
@@ -188,34 +209,24 @@ async def score(state: State, context: Context, step: Step) -> State:
     return {"goto": back, "returned": state["returned"] + 1, "feedback": feedback, "fallback": ending}
 
 
-async def admit(state: State, context: Context, step: Step) -> State:
+async def admit(state: State, context: Context, step: Step) -> Update:
     """The serial reducer: of near-twins in flight at once, exactly one gets in."""
+    context.at_the_door(state["brief"])
     ending = await context.admission.admit(state["brief"], _subject(state), {"made": state["lineage"]}, step)
     return {"ending": ending}
 
 
-async def reject(state: State, context: Context, step: Step) -> State:
+async def reject(state: State, context: Context, step: Step) -> Update:
     """Decide what did not get in: rejected, errored or waiting; or left open for the next run. Its row is kept for those who look."""
     ending = state.get("ending") or Ending("errored", "graph", "no_ending", "the graph ended without a reason")
     await context.ledger.finish(state["brief"], ending, state["row"], {"made": state["lineage"]})
     return {"ending": ending}
 
 
-def annotate(name: str) -> Work:
-    """The node of one annotator."""
-
-    async def vote(state: State, context: Context, step: Step) -> State:
-        cast = await annotator.annotate(context.chat, name, context.leaf, state["brief"], state["row"], step)
-        context.ledger.note_vote(step, cast)
-        return {"votes": [cast]}
-
-    return vote
-
-
 def amend(name: str) -> Work:
     """The node of a role of the user's own."""
 
-    async def rewrite(state: State, context: Context, step: Step) -> State:
+    async def rewrite(state: State, context: Context, step: Step) -> Update:
         row, reply = await amender.amend(context.chat, name, context.leaf, state["brief"], state["row"], step)
         made = _made(reply.role.head.writes or "answer", step, reply)
         return {"row": row, "cut_off": state["cut_off"] or reply.cut_off, "lineage": [*state["lineage"], made]}
@@ -226,93 +237,96 @@ def amend(name: str) -> Work:
 # -- the wiring --------------------------------------------------------------------------------------------------------
 
 
-def build(panel: Sequence[str], own: Mapping[str, Sequence[str]] | None = None) -> CompiledStateGraph[State, Context, State, State]:
-    """Compile the graph: `panel` names the annotators, `own` the roles that come after write, evolve or answer."""
+def build(
+    own: Mapping[str, Sequence[str]] | None = None, *, criticised: bool = True, scored: bool = True
+) -> CompiledStateGraph[State, Context, State, State]:
+    """Compile the graph: `own` names the user's roles that come after write, evolve or answer; a recipe may do without the critic, and a
+    leaf without the gates on the finished row."""
     after = {stage: list((own or {}).get(stage, ())) for stage in ("write", "evolve", "answer")}
     graph = StateGraph(State, context_schema=Context)
-    for name, work in {"write": write, "evolve": evolve, "answer": answer, "criticise": criticise}.items():
-        graph.add_node(name, _node(name, work))
-    for name, work in {"screen": screen, "check": check, "agree": agree, "score": score, "admit": admit, "reject": reject}.items():
-        graph.add_node(name, _node(name, work))
-    for name in panel:
-        graph.add_node(name, _node(name, annotate(name)))
-    for names in after.values():
-        for name in names:
-            graph.add_node(name, _node(name, amend(name)))
+
+    def add(name: str, work: Work, then: str, *instead: str) -> None:
+        """A node, what comes after it, and where else it may send a candidate; any may end it."""
+        graph.add_node(name, _node(name, work, then), destinations=(then, *instead, "reject"))
+
+    def chain(first: str, work: Work, stage: str, gates: Work, then: str, *instead: str) -> None:
+        """A node and behind it the user's own roles; at the door of the last stand the gates."""
+        *names, last = [first, *after[first]]
+        works = {first: work, **{name: amend(name) for name in after[first]}}
+        for here, there in pairwise([*names, last]):
+            add(here, works[here], there)
+        add(last, _gated(works[last], stage, gates), then, *instead)
 
     graph.add_edge(START, "write")
-    for first, chain, last in (
-        ("write", after["write"], "screen"),
-        ("evolve", after["evolve"], "screen"),
-        ("answer", after["answer"], "check"),
-    ):
-        _chain(graph, [first, *chain, last])
-    graph.add_conditional_edges("screen", _to_goto, ["screen", "evolve", "answer", "reject"])
-    graph.add_conditional_edges("check", _after_check(panel), [*panel, "reject"])
-    for name in panel:
-        graph.add_edge(name, "criticise")
-    graph.add_conditional_edges("criticise", _unless_ended("agree"), ["agree", "reject"])
-    graph.add_conditional_edges("agree", _to_goto, ["score", "answer", "reject"])
-    graph.add_conditional_edges("score", _to_goto, ["admit", "evolve", "answer", "reject"])
-    graph.add_edge("admit", END)
-    graph.add_edge("reject", END)
+    chain("write", write, "screen", screen, "answer", "evolve")
+    chain("evolve", evolve, "screen", screen, "answer", "evolve")
+    chain("answer", answer, "check", check, "annotate")
+    if criticised:
+        add("annotate", annotate, "criticise")
+    last, work = ("criticise", criticise) if criticised else ("annotate", annotate)
+    add(last, _gated(work, "agree", agree), "score" if scored else "admit", "answer")
+    if scored:
+        add("score", score, "admit", "evolve", "answer")
+    add("admit", admit, END)
+    add("reject", reject, END)
     return graph.compile()
 
 
 def studio() -> CompiledStateGraph[State, Context, State, State]:
     """The graph with the built-in roles, for LangGraph's own studio (see langgraph.json)."""
-    from agents.role import BUILT_IN, Roles
-
-    return build(Roles.load(BUILT_IN).at("annotate"))
-
-
-def _chain(graph: StateGraph[State, Context, State, State], names: Sequence[str]) -> None:
-    for here, there in pairwise(names):
-        graph.add_conditional_edges(here, _unless_ended(there), [there, "reject"])
-
-
-def _unless_ended(there: str) -> Callable[[State], str]:
-    def route(state: State) -> str:
-        return "reject" if state.get("ending") else there
-
-    return route
-
-
-def _after_check(panel: Sequence[str]) -> Callable[[State], list[str]]:
-    def route(state: State) -> list[str]:
-        return ["reject"] if state.get("ending") else list(panel)
-
-    return route
-
-
-def _to_goto(state: State) -> str:
-    return "reject" if state.get("ending") else state["goto"]
+    return build()
 
 
 # -- what all nodes share ----------------------------------------------------------------------------------------------
 
 
-def _node(name: str, work: Work) -> Node:
-    """Number the step, end the candidate when its leaf is full or the run halts, and turn a failed call into the state `errored`."""
+def _node(name: str, work: Work, then: str) -> Node:
+    """Number the step, end the candidate when its leaf is full or the run halts, turn a failed call into the state `errored`, and go on:
+    to `then` unless the work says otherwise, to `reject` when the candidate has ended."""
 
-    async def run(state: State, runtime: Runtime[Context]) -> State:
+    async def run(state: State, runtime: Runtime[Context]) -> Command[str]:
         context, brief = runtime.context, state["brief"]
         # Limits do not rename a step, so that its recorded calls are found again: rounds of answers and evolutions do.
         step = Step(brief.id, brief.leaf, state["seq"] + 1, f"{name}.{state['evolved']}.{state['answered']}")
-        if name not in ("admit", "reject"):
-            if context.admission.is_full(brief.leaf):
-                return {
-                    "seq": step.seq,
-                    "ending": Ending("rejected", name, "quota_met", "the leaf was full before this candidate was done"),
-                }
-            if why := context.halted():
-                return {"seq": step.seq, "ending": Ending("open", name, "halted", why)}
-        try:
-            return {"seq": step.seq, **await work(state, context, step)}
-        except CallError as fault:
-            return {"seq": step.seq, "ending": Ending("errored", name, fault.code, str(fault))}
+        if then == END:
+            return Command(update={"seq": step.seq, **await work(state, context, step)})
+        if context.admission.is_full(brief.leaf):
+            update: Update = {"ending": Ending("rejected", name, "quota_met", "the leaf was full before this candidate was done")}
+        elif why := context.halted():
+            update = {"ending": Ending("open", name, "halted", why)}
+        else:
+            try:
+                update = await work(state, context, step)
+            except CallError as fault:
+                update = {"ending": Ending("errored", name, fault.code, str(fault))}
+            except Halted as fault:
+                update = {"ending": Ending("open", name, "halted", str(fault))}
+        goto = update.pop("goto", then)
+        return Command(update={"seq": step.seq, **update}, goto="reject" if update.get("ending") else goto)
 
     return run
+
+
+def _gated(work: Work, stage: str, gates: Work) -> Work:
+    """An agent's work, and then the gates at its door."""
+
+    async def both(state: State, context: Context, step: Step) -> Update:
+        update = await work(state, context, step)
+        return update if update.get("ending") else await _then(stage, gates, update, state, context, step)
+
+    return both
+
+
+async def _then(name: str, work: Work, update: Update, state: State, context: Context, step: Step) -> Update:
+    """What has been made so far, and what the next step makes of it within the same node."""
+    made: State = {**state, **update}  # type: ignore[typeddict-unknown-key]
+    here = step._replace(seq=step.seq + 1, name=f"{name}.{made['evolved']}.{made['answered']}")
+    return {**update, "seq": here.seq, **await work(made, context, here)}
+
+
+def _part_of(step: Step, name: str) -> Step:
+    """The step of one annotator: its call is told from the others' by its name."""
+    return step._replace(name=step.name.replace("annotate", name, 1))
 
 
 async def _judged(stage: Stage, state: State, context: Context, step: Step, but: Collection[str] = ()) -> Verdict | None:

@@ -4,18 +4,20 @@
      ^                   |
      '----- not yet -----'
 
-`produce` keeps candidates under way without a barrier between them, as far as `plan` has briefed: when one ends, the next begins, in
-whichever leaf is furthest from its quota. Candidates that an earlier run left open, errored, or turned away only because the leaf was
-full come first: what was recorded of them is read, not asked again.
+There is no barrier in it: `plan` briefs a few candidates, `produce` begins them as slots become free, in whichever leaf is furthest from
+its quota, and comes back as soon as more would make sense, while the others go on. Candidates that an earlier run left open, errored, or
+turned away only because the leaf was full come first: what was recorded of them is read, not asked again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
+import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import sqlalchemy as sa
@@ -24,11 +26,14 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agents import planner
+from agents.governor import Halted
 from graphs import candidate
 from graphs.admission import Admission
 from graphs.slots import Slots
+from leafmill import telemetry
 from leafmill.errors import CallError, OtherRecipeError, TaxonomyError
 from leafmill.ledger import CANDIDATES, Ending
+from leafmill.log import CANDIDATE, INFO, LEAF, event
 from leafmill.records import Brief, Language
 from taxonomy import Leaf, draw
 
@@ -61,6 +66,8 @@ class LeafJob:
     slots: Slots
     halted: Callable[[], Outcome | None]
     """the outcome of a run that goes no further, or None"""
+    group: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    """what candidates are tasks of"""
     ended: Callable[[], None] = lambda: None
     """called after each candidate"""
     counts: Counter[str] = field(default_factory=Counter)
@@ -77,9 +84,15 @@ class LeafJob:
     _next: int = 0
     _scenarios: dict[Language, list[list[str]]] = field(default_factory=dict)
     _drawn: Counter[Language] = field(default_factory=Counter)
+    _working: set[str] = field(default_factory=set)
+    """candidates that hold a slot"""
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _outside: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """candidates' graphs are runs of their own, not parts of this leaf's: they do not inherit what LangGraph keeps in the context"""
 
     def __post_init__(self) -> None:
         """Take up what earlier runs left in the ledger."""
+        self.context = replace(self.context, at_the_door=self.give_back)
         columns = (CANDIDATES.c.brief, CANDIDATES.c.state, CANDIDATES.c.code, CANDIDATES.c.language)
         for found in self.context.ledger.rows(sa.select(*columns).where(CANDIDATES.c.leaf == self.leaf.path).order_by(CANDIDATES.c.number)):
             self._next += 1
@@ -119,11 +132,26 @@ class LeafJob:
         return self.accepted >= self.target or self.halted() is not None
 
     @property
-    def is_hungry(self) -> bool:
-        """Keep about as many under way as the missing rows will take, by the acceptance seen so far."""
+    def wanted(self) -> int:
+        """How many more candidates to begin now: as many as the missing rows will take by the acceptance seen so far, less those under
+        way. Nothing has been refused before the first refusal, so at the beginning that is one for each row."""
+        if self.is_over:
+            return 0
         decided = sum(self.counts.values())
-        likely = (self.accepted + 1) / (decided + 2)
-        return self.under_way < math.ceil((self.target - self.accepted) / likely)
+        likely = (self.accepted + 1) / (decided + 1)
+        return max(0, min(math.ceil((self.target - self.accepted) / likely) - self.under_way, self.most - self.started))
+
+    @property
+    def is_hungry(self) -> bool:
+        return self.wanted > 0
+
+    async def next_brief(self) -> Brief:
+        """One that an earlier run left, or a new one."""
+        if self._again:
+            return self._again.pop(0)
+        brief = await self.brief(self._next)
+        self._next += 1
+        return brief
 
     async def brief(self, number: int) -> Brief:
         """Draw a new brief, with a scenario of the planner when there is one."""
@@ -146,12 +174,18 @@ class LeafJob:
 
     async def carry(self, brief: Brief) -> None:
         """Carry one candidate from its brief to its end."""
-        decided = False
+        decided, began = False, time.monotonic()
         try:
-            await self.context.ledger.begin(brief)
+            begun = self.context.ledger.begin(brief)  # its first call is on disk no earlier, so that need not wait for it
             config: Any = {"recursion_limit": candidate.RECURSION_LIMIT, "run_name": brief.id}
-            final = await self.graph.ainvoke(candidate.start(brief), config, context=self.context)
-            ending = final["ending"]
+            with telemetry.candidate(self.context.ledger.path.parent.name, brief.leaf, brief.id) as span:
+                final = await self.graph.ainvoke(candidate.start(brief), config, context=self.context)
+                ending = final["ending"]
+                span.ended(ending.state, ending.code)
+            await begun
+            seconds = time.monotonic() - began
+            about = {"leaf": brief.leaf, "number": brief.number, "state": ending.state, "stage": ending.stage, "code": ending.code}
+            event(CANDIDATE, INFO, "candidate ended", candidate=brief.id, **about, seconds=seconds)
             if ending.state == "open":
                 self._open[brief.id] = brief
                 return
@@ -162,8 +196,9 @@ class LeafJob:
                 self.codes[ending.code] += 1
         finally:
             self.under_way -= 1
-            await self.admission.leave(brief, decided)
-            self.slots.give_back()
+            self.admission.leave(brief, decided)
+            self.give_back(brief)
+            self.look()
             self.ended()
 
     async def close_open(self) -> None:
@@ -174,35 +209,52 @@ class LeafJob:
             self.counts[ending.state] += 1
         self._open.clear()
 
-    def begin(self, brief: Brief) -> None:
+    def begin(self, brief: Brief, group: asyncio.TaskGroup) -> None:
+        """Set a candidate on its way; it has been given a slot."""
         self.under_way += 1
         self._open.pop(brief.id, None)
+        self._working.add(brief.id)
         self.admission.enter(brief)
+        group.create_task(self.carry(brief), name=brief.id, context=self._outside.copy())
+
+    def give_back(self, brief: Brief) -> None:
+        """A candidate that has ended, or that waits to be admitted, needs its slot no more."""
+        if brief.id in self._working:
+            self._working.remove(brief.id)
+            self.slots.give_back()
+
+    async def until_more_is_wanted(self) -> None:
+        """Wait until more candidates should be begun, or until there are none under way."""
+        while self.under_way and not self.wanted:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def look(self) -> None:
+        """Something has changed that the leaf's answers depend on."""
+        self._moved.set()
+        self.slots.look()
 
 
 async def plan(state: State, runtime: Runtime[LeafJob]) -> State:
-    """Brief as many candidates as the missing rows will probably take: those left over from earlier runs, then new ones."""
+    """Brief the next candidates, a few at a time: those under way need not wait for all to be planned."""
     job = runtime.context
-    decided = sum(job.counts.values())
-    wanted = math.ceil((job.target - job.accepted) * (decided + 2) / (job.accepted + 1))
-    wanted = max(0, min(wanted, job.most - decided))
-    planned, job._again = job._again[:wanted], job._again[wanted:]
-    while len(planned) < wanted and not job.is_over:
-        planned.append(await job.brief(job._next))
-        job._next += 1
+    planned: list[Brief] = []
+    try:
+        for _ in range(min(job.wanted, planner.PAGE)):
+            planned.append(await job.next_brief())
+    except Halted:  # the leaf is halted now; `tally` says so
+        pass
     return {"planned": planned}
 
 
 async def produce(state: State, runtime: Runtime[LeafJob]) -> State:
-    """Carry the planned candidates, as many at once as the slots allow. Those that were not begun stay planned for the next round."""
+    """Begin the planned candidates as slots become free; those that are not begun stay planned."""
     job = runtime.context
     left = list(state["planned"])
-    async with asyncio.TaskGroup() as group:
-        while left and await job.slots.take(job):
-            brief = left.pop(0)
-            job.begin(brief)
-            group.create_task(job.carry(brief), name=brief.id)
+    while left and await job.slots.take(job):
+        job.begin(left.pop(0), job.group)
     job._again = left + job._again
+    await job.until_more_is_wanted()
     return {"planned": []}
 
 
@@ -214,6 +266,7 @@ async def tally(state: State, runtime: Runtime[LeafJob]) -> State:
         if job.outcome.state == "met":
             await job.close_open()
         await job.context.ledger.note_leaf(job.leaf.path, job.target, *job.outcome)
+        event(LEAF, INFO, "leaf ended", leaf=job.leaf.path, outcome=job.outcome.state, accepted=job.accepted, asked=job.target)
     return {"outcome": job.outcome}
 
 

@@ -1,6 +1,6 @@
 """One run: all leaves of a recipe, their shared resources, its budget, and how it stops.
 
-    Run.open(prepared, folder)   lock, ledger, embedded models, endpoints, embedder, scorer, indexes, gates, one job per leaf
+    Run.open(prepared, folder)   lock, ledger, budget, embedded models, endpoints, embedder, scorer, indexes, gates, one job per leaf
     `-- go()                     the leaf graphs run together; ends when each leaf is met, starved, out of budget or stopped
 
 Ctrl-C once: nothing new is asked, calls in flight are waited for and recorded, and running again goes on. Twice: stop now. Either way
@@ -10,30 +10,36 @@ candidates under way stay open, and the next run carries them on from their reco
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sqlalchemy as sa
 
+from agents.alias import Alias
+from agents.budget import Budget, Spent
 from agents.chat import Chat
 from agents.endpoint import Endpoint
+from agents.governor import Governor
 from filters import catalogue
+from filters.critic import Critic
 from filters.gate import Gate, Stage, Subject
 from filters.memory import restore
 from graphs import candidate, leaf
 from graphs.admission import Admission
-from graphs.prepare import Prepared
+from graphs.prepare import Prepared, check_identity, flow_of
 from graphs.slots import Slots
-from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, LeafmillError, OtherRecipeError, RunFolderError
-from leafmill.ledger import CALLS, Ledger
-from leafmill.recipe import Recipe
+from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, LeafmillError, RunFolderError
+from leafmill.ledger import Ledger
+from leafmill.log import ERROR, INFO, RUN, WARNING, event
+from leafmill.recipe import Address, Model, Recipe
 from leafmill.runfolder import RunFolder
 from taxonomy import Leaf
 
@@ -42,6 +48,8 @@ if TYPE_CHECKING:
     from filters.semantic import SemanticIndex
 
 Say = Callable[[str], None]
+NO_END = 2**31
+"""steps of a leaf's graph: it ends by its outcome"""
 ENOUGH = 20
 """candidates that must have ended before a share of errors means anything"""
 
@@ -57,8 +65,8 @@ class Run:
     jobs: list[leaf.LeafJob]
     slots: Slots
     stopping: asyncio.Event
-    spent_before: int
-    """tokens that earlier runs in this folder paid for"""
+    budget: Budget
+    """what earlier runs in this folder spent is in it"""
     began: float = field(default_factory=time.monotonic)
     failure: str = ""
     interrupted: bool = False
@@ -73,10 +81,11 @@ class Run:
             ledger = stack.enter_context(Ledger(folder.ledger))
             await _check_identity(ledger, recipe, folder)
             folder.write(recipe, _prompts(prepared))
-            endpoints = await _open_endpoints(recipe, stack, say)
-            chat = Chat(ledger, prepared.roles, endpoints, recipe.roles, recipe.seed)
+            budget = Budget(recipe.limits, recipe.currency, _spent(ledger))
+            aliases = await _open_aliases(recipe, stack, say)
+            chat = Chat(ledger, prepared.roles, aliases, recipe.roles, recipe.seed, budget)
             resources = await _open_resources(recipe, folder, stack, say)
-            run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), _tokens(ledger))
+            run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), budget)
             await run._assemble(resources)
             yield run
 
@@ -85,22 +94,46 @@ class Run:
         graph = leaf.build()
         for job in self.jobs:
             await self.ledger.note_leaf(job.leaf.path, job.target, "not finished", "")
-        with self._signals():
+        config: Any = {"recursion_limit": NO_END}
+        asked, accepted = sum(job.target for job in self.jobs), sum(job.accepted for job in self.jobs)
+        event(RUN, INFO, "run started", run=self.folder.path.name, leaves=len(self.jobs), asked=asked, accepted=accepted)
+        with self._signals(), _rare_collections():
             try:
                 async with asyncio.TaskGroup() as group:
                     for job in self.jobs:
-                        group.create_task(graph.ainvoke({}, {"recursion_limit": 10_000}, context=job), name=job.leaf.path)
+                        job.group = group
+                        group.create_task(graph.ainvoke({}, config, context=job), name=job.leaf.path)
             except BaseExceptionGroup as faults:
-                raise _first(faults) from faults
+                first = _first(faults)
+                event(RUN, ERROR, "run failed", run=self.folder.path.name, error=type(first).__name__)
+                raise first from faults
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        spent, ended = self.budget.spent, sum((job.new for job in self.jobs), Counter())
+        fields = {"exit_code": self.exit_code, **ended, "calls": self.chat.calls, "tokens": spent.tokens, "money": spent.money}
+        event(RUN, INFO, "run ended", run=self.folder.path.name, seconds=time.monotonic() - self.began, **fields)
 
     def stop(self) -> None:
         """Ask nothing new; calls in flight are recorded, candidates under way stay open."""
+        if not self.stopping.is_set():
+            event(RUN, WARNING, "run stops", run=self.folder.path.name, reason=self.failure or "interrupted")
         self.stopping.set()
-        self.slots.look()
+        for governor in self.governors.values():
+            governor.close()
+        for job in self.jobs:
+            job.look()
 
     @property
     def tokens(self) -> int:
-        return self.spent_before + self.chat.tokens
+        """Spent in this folder, earlier runs included."""
+        return self.budget.spent.tokens
+
+    @property
+    def governors(self) -> dict[str, Governor]:
+        """By the name of the model and its address."""
+        ends = (end for alias in self.chat.aliases.values() for end in alias.endpoints)
+        return {end.governor.lane: end.governor for end in ends}
 
     @property
     def exit_code(self) -> int:
@@ -110,24 +143,21 @@ class Run:
             return EXIT_INTERRUPTED
         return 0 if all(job.outcome and job.outcome.state == "met" for job in self.jobs) else EXIT_UNMET
 
-    def halted(self) -> leaf.Outcome | None:
-        """The outcome of a run that goes no further (somebody stopped it, or a budget is used up), or None."""
+    def halted(self, one: str) -> leaf.Outcome | None:
+        """The outcome of a leaf that goes no further (somebody stopped the run, or a budget is used up), or None."""
         if self.stopping.is_set():
             return leaf.Outcome("stopped", self.failure or "the run was stopped before")
-        spent = self._spent()
+        spent = self._out_of_time() or self.budget.over(one)
         return leaf.Outcome("budget", spent) if spent else None
 
-    def _spent(self) -> str | None:
-        limits = self.prepared.recipe.limits
-        if limits.tokens is not None and self.tokens >= limits.tokens:
-            return f"{self.tokens} tokens used of {limits.tokens} (limits.tokens)"
-        minutes = (time.monotonic() - self.began) / 60
-        if limits.minutes is not None and minutes >= limits.minutes:
-            return f"{limits.minutes:g} minutes are over (limits.minutes)"
+    def _out_of_time(self) -> str | None:
+        limit = self.prepared.recipe.limits.minutes
+        if limit is not None and time.monotonic() - self.began >= 60 * limit:
+            return f"{limit:g} minutes are over (limits.minutes)"
         return None
 
-    def _why_halted(self) -> str | None:
-        halted = self.halted()
+    def _why_halted(self, one: str) -> str | None:
+        halted = self.halted(one)
         return halted.reason if halted else None
 
     def _watch_errors(self) -> None:
@@ -143,7 +173,7 @@ class Run:
     async def _assemble(self, resources: Mapping[str, Mapping[str, Any]]) -> None:
         """The gates of every leaf, with what they remember of earlier runs, and the job of every leaf."""
         recipe, roles = self.prepared.recipe, self.prepared.roles
-        gates = {one.path: _gates(recipe, one, resources) for one in self.prepared.leaves}
+        gates = {one.path: _gates(self.prepared, one, resources) for one in self.prepared.leaves}
         accepted = [Subject(id=brief.id, row=row, brief=brief) for brief, row in self.ledger.accepted()]
         quotas = {path: recipe.target for path in gates}
         doors = {path: by_stage.get("admit", []) for path, by_stage in gates.items()}
@@ -151,10 +181,13 @@ class Run:
         for gate in admission.memory:
             await restore(gate, accepted)
         own = {stage: roles.after(stage) for stage in ("write", "evolve", "answer")}
-        graph = candidate.build(roles.at("annotate"), own)
+        criticised, panel = bool(roles.at("criticise")), roles.at("annotate")
+        graphs = {scored: candidate.build(own, criticised=criticised, scored=scored) for scored in {"score" in g for g in gates.values()}}
         for one in self.prepared.leaves:
-            flow = recipe.flow.model_copy(update={k: v for k, v in one.settings.items() if k in type(recipe.flow).model_fields})
-            context = candidate.Context(one, self.chat, self.ledger, gates[one.path], admission, flow, self._why_halted)
+            flow = flow_of(recipe.flow, one)
+            context = candidate.Context(
+                one, self.chat, self.ledger, panel, gates[one.path], admission, flow, partial(self._why_halted, one.path)
+            )
             self.jobs.append(
                 leaf.LeafJob(
                     leaf=one,
@@ -163,10 +196,10 @@ class Run:
                     seed=recipe.seed,
                     languages=self.prepared.languages(one),
                     context=context,
-                    graph=graph,
+                    graph=graphs["score" in gates[one.path]],
                     admission=admission,
                     slots=self.slots,
-                    halted=self.halted,
+                    halted=partial(self.halted, one.path),
                     ended=self._watch_errors,
                 )
             )
@@ -200,28 +233,51 @@ def _prompts(prepared: Prepared) -> Iterator[tuple[str, str]]:
 
 
 async def _check_identity(ledger: Ledger, recipe: Recipe, folder: RunFolder) -> None:
-    """A folder is of one recipe: what decides its briefs and scores may not change under it."""
-    before, now = ledger.meta("identity"), recipe.identity()
+    """A new folder becomes this recipe's; one of another is refused."""
+    before = ledger.meta("identity")
     if before is None:
-        await ledger.set_meta("identity", now)
-    elif before != now:
-        changed = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in now if before.get(key) != now[key])
-        raise OtherRecipeError(f"{folder.path}: this folder belongs to another recipe ({changed}). Give this one another `name`")
+        await ledger.set_meta("identity", recipe.identity())
+    check_identity(recipe, before, folder.path)
 
 
-async def _open_endpoints(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[str, Endpoint]:
-    """One endpoint per alias. Embedded models are served first, each once, however many aliases name it."""
+async def _open_aliases(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[str, Alias]:
+    """The models by alias. Embedded ones are served first, each once, however many aliases name it."""
     served: dict[str, str] = {}
-    endpoints = {}
-    for alias, model in recipe.models.items():
+    for model in recipe.models.values():
         if model.embedded is not None and model.embedded not in served:
             from agents import local  # llama.cpp is loaded only by those who use it
 
-            server = await stack.enter_async_context(local.serve(model.embedded, say=say))
-            served[model.embedded] = server.base_url
-        endpoints[alias] = Endpoint(alias, model, model.base_url or served[model.embedded or ""])
-        stack.push_async_callback(endpoints[alias].aclose)
-    return endpoints
+            served[model.embedded] = (await stack.enter_async_context(local.serve(model.embedded, say=say))).base_url
+    places = {name: model.addresses(served.get(model.embedded or "", "")) for name, model in recipe.models.items()}
+    governors = _govern(recipe.models, places)
+    aliases, reached = {}, set[str]()
+    for name, model in recipe.models.items():
+        ends = [Endpoint(name, model, address, governors[_same(model, address)], reached=reached) for address in places[name]]
+        aliases[name] = Alias(name, model, ends)
+        stack.push_async_callback(aliases[name].aclose)
+    return aliases
+
+
+def _govern(models: Mapping[str, Model], places: Mapping[str, Sequence[Address]]) -> dict[tuple[str, str], Governor]:
+    """One governor for whatever speaks to the same model at the same address, with the smallest of the limits that are given for it."""
+    sharing: dict[tuple[str, str], list[Model]] = defaultdict(list)
+    for name, model in models.items():
+        for address in places[name]:
+            sharing[_same(model, address)].append(model)
+
+    def least(given: Iterable[int | None]) -> int | None:
+        return min((one for one in given if one is not None), default=None)
+
+    return {
+        same: Governor(
+            min(m.concurrency for m in ones), least(m.rpm for m in ones), least(m.tpm for m in ones), lane=f"{same[1]} at {same[0]}"
+        )
+        for same, ones in sharing.items()
+    }
+
+
+def _same(model: Model, address: Address) -> tuple[str, str]:
+    return address.base_url, address.model or model.served_name
 
 
 async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitStack, say: Say) -> dict[str, dict[str, Any]]:
@@ -270,6 +326,7 @@ async def _open_index(path: Path, embedder: Embedder, say: Say) -> SemanticIndex
     except BaseException as fault:  # Chroma's core panics with an exception that is no Exception
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         say(f"{path} cannot be read ({fault}): it is put aside as {aside.name} and built anew from the ledger")
+        event(RUN, INFO, "index rebuilt", path=path, aside=aside.name)
     try:
         path.rename(aside)
         SharedSystemClient.clear_system_cache()  # Chroma keeps the broken client under the path's name
@@ -294,15 +351,15 @@ def embedder_spec(recipe: Recipe) -> str | dict[str, Any]:
     return {**spec, "api_key": recipe.embedder.api_key.get_secret_value()} if recipe.embedder.api_key else spec
 
 
-def _gates(recipe: Recipe, one: Leaf, resources: Mapping[str, Mapping[str, Any]]) -> dict[Stage, list[Gate]]:
+def _gates(prepared: Prepared, one: Leaf, resources: Mapping[str, Mapping[str, Any]]) -> dict[Stage, list[Gate]]:
     """The gates of a leaf by stage, in the catalogue's order (cheap before dear), with the leaf's settings over the recipe's.
 
-    What either switches off is off."""
+    What either switches off is off; so is the critic's gate in a run without a critic."""
     by_stage: dict[Stage, list[Gate]] = {}
     of_leaf = one.settings.get("gates", {})
     for name in catalogue.GATES:
-        settings, own = recipe.gates.get(name, {}), of_leaf.get(name, {})
-        if settings is False or own is False:
+        settings, own = prepared.recipe.gates.get(name, {}), of_leaf.get(name, {})
+        if settings is False or own is False or (name == Critic.name and not prepared.roles.at("criticise")):
             continue
         gate = catalogue.make(name, {**settings, **own}, **resources.get(name, {}))
         for stage in gate.stage:
@@ -310,12 +367,25 @@ def _gates(recipe: Recipe, one: Leaf, resources: Mapping[str, Mapping[str, Any]]
     return by_stage
 
 
-def _tokens(ledger: Ledger) -> int:
-    """All tokens that the ledger's calls have cost so far."""
-    counted = sa.select(
-        sa.func.coalesce(sa.func.sum(CALLS.c.prompt_tokens), 0) + sa.func.coalesce(sa.func.sum(CALLS.c.completion_tokens), 0)
-    )
-    return int(ledger.rows(counted.with_only_columns(counted.selected_columns[0].label("n")))[0]["n"])
+def _spent(ledger: Ledger) -> dict[str, Spent]:
+    """By leaf, what earlier runs in the folder spent; its money is unknown when that of any call is."""
+    found = ledger.spent().items()
+    return {path: Spent(one.tokens, None if one.unpriced_calls else one.money or 0.0) for path, one in found}
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Collect garbage seldom while a run goes: what it keeps lives long, and walking all of it again and again would cost as much as
+    the work itself (`bench/runtime`)."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -75,7 +75,7 @@ def shelf(case: Case) -> int:
 
 def case_of(request: Request) -> Case:
     """Whose request it is."""
-    text = request.prompt
+    text = request.task
     if found := re.search(r"invoice ([a-z])-(\d+)", text):
         return Case(found[1], int(found[2]))
     leaf = re.search(r"> ([A-Z])$", text, re.MULTILINE)
@@ -123,7 +123,7 @@ def recipe(folder: Path, server: ScriptedServer | str, **overrides: Any) -> Reci
 
 def write_recipe(folder: Path, server: ScriptedServer | str, **overrides: Any) -> Path:
     base_url = server if isinstance(server, str) else server.base_url
-    model = {"base_url": base_url, "attempts": 2, "timeout": 10, "concurrency": 32}
+    model = {"base_url": base_url, "attempts": 2, "patience": 5, "timeout": 10, "concurrency": 32}
     given = {
         "name": "test",
         "seed": SEED,
@@ -169,6 +169,18 @@ def _built_in_roles() -> Any:
     from agents.role import BUILT_IN, Roles
 
     return Roles.load(BUILT_IN)
+
+
+def alias(settings: Mapping[str, Any], name: str = "generator") -> Any:
+    """A model of a recipe, as `Chat` speaks to it."""
+    from agents.alias import Alias
+    from agents.endpoint import Endpoint
+    from agents.governor import Governor
+    from leafmill.recipe import Model
+
+    model = Model.model_validate(settings)
+    governors = (Governor(model.concurrency, model.rpm, model.tpm) for _ in model.addresses())
+    return Alias(name, model, [Endpoint(name, model, *place) for place in zip(model.addresses(), governors, strict=True)])
 
 
 class Told(NamedTuple):

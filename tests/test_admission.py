@@ -49,7 +49,7 @@ async def carry(admission: Admission, ledger: Ledger, one: Brief, text: str = ""
             return Ending("errored")
         return await admission.admit(one, subject(one, text), {}, Step(one.id, one.leaf, 9, "admit"))
     finally:
-        await admission.leave(one)
+        admission.leave(one)
 
 
 async def carry_all(admission: Admission, ledger: Ledger, texts: list[str], shuffle: int, leaf: str = "a") -> list[Ending]:
@@ -96,7 +96,7 @@ async def test_one_waits_for_lower_numbers_of_its_own_leaf_only(ledger: Ledger) 
     assert (await asyncio.wait_for(carry(admission, ledger, other), 5)).state == "accepted"
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    await admission.leave(slow)
+    admission.leave(slow)
     assert (await asyncio.wait_for(waiting, 5)).state == "accepted"
 
 
@@ -109,7 +109,7 @@ async def test_one_that_is_cancelled_at_the_door_holds_up_nobody(ledger: Ledger)
     await asyncio.sleep(0.05)
     middle.cancel()
     await asyncio.gather(middle, return_exceptions=True)
-    await admission.leave(briefs[0])
+    admission.leave(briefs[0])
     assert (await asyncio.wait_for(last, 5)).state == "accepted"
 
 
@@ -121,7 +121,7 @@ async def test_nobody_is_decided_before_one_that_is_left_open(ledger: Ledger) ->
         admission.enter(one)
     waiting = asyncio.create_task(carry(admission, ledger, second))
     await asyncio.sleep(0.02)
-    await admission.leave(first, decided=False)
+    admission.leave(first, decided=False)
     ending = await asyncio.wait_for(waiting, 5)
     assert (ending.state, ending.code) == ("open", "halted")
     assert (await carry(admission, ledger, other)).state == "accepted"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import sqlalchemy as sa
 from conftest import Case, Cast, Told, case_of, go, recipe, taxonomy, told
 
 from agents.scripted import Fault, Reply, Request, ScriptedServer
@@ -113,7 +112,7 @@ async def test_a_budget_of_tokens_ends_the_run_and_counts_what_earlier_runs_spen
     assert (run.exit_code, run.jobs[0].outcome.state) == (3, "budget")
     assert "limits.tokens" in run.jobs[0].outcome.reason
     spent = sum(call["prompt_tokens"] + call["completion_tokens"] for call in told(tmp_path).calls)
-    assert 9000 <= spent == run.tokens < 13_000
+    assert 8000 < spent == run.tokens <= 9000
     assert told(tmp_path).states["open"] <= 2, "what is under way stops at its next step, and stays open"
     before = server.count()
     again = await go(recipe(tmp_path, server, limits={"tokens": 9000}, **settings), tmp_path)
@@ -287,14 +286,16 @@ async def test_stopping_gently_asks_nothing_new_and_the_next_run_goes_on_from_th
     server.latency = 0.03
     held: list[Run] = []
     task = asyncio.create_task(go(recipe(tmp_path, server, target=30, in_flight=3), tmp_path, held.append))
-    while server.count() < 20:
+    while server.count() < 16:  # the panel is voting
         await asyncio.sleep(0.01)
     asked = server.count()
     held[0].stop()
     run = await task
     assert (run.jobs[0].outcome.state, run.exit_code) == ("stopped", 3)
     assert server.count() <= asked + 9, "three candidates, each with a panel of three"
-    assert 1 <= told(tmp_path).states["open"] <= 3
+    left = [one["stage"] for one in told(tmp_path).candidates if one["state"] == "open"]
+    assert left
+    assert sum(stage != "admit" for stage in left) <= 3, "others waited at the door for those before them"
     assert all(call["status"] == "ok" for call in told(tmp_path).calls), "what was in flight is recorded"
     before = server.distinct
     assert (await go(recipe(tmp_path, server, target=30, in_flight=3), tmp_path)).exit_code == 0
@@ -384,10 +385,8 @@ async def test_a_wrong_key_stops_the_run_at_once(tmp_path: Path, server: Scripte
 
 async def test_a_disk_that_fills_stops_the_run_and_the_next_one_finishes(tmp_path: Path, server: ScriptedServer) -> None:
     def fill(run: Run) -> None:
-        def limit(connection: Any, _record: Any, _proxy: Any = None) -> None:
-            connection.execute("PRAGMA max_page_count = 40")
-
-        sa.event.listen(run.ledger._engine, "checkout", limit)
+        (used,) = run.ledger._writer.execute("PRAGMA page_count").fetchone()
+        run.ledger._writer.execute(f"PRAGMA max_page_count = {used + 10}")
 
     with pytest.raises(errors.DiskError, match="full"):
         await go(recipe(tmp_path, server, target=6), tmp_path, fill)
