@@ -4,14 +4,16 @@ line before a token is spent."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
 from agents.role import BUILT_IN, Role, Roles
 from filters import catalogue
-from leafmill.errors import InputError, RecipeError, TaxonomyError, unknown
-from leafmill.recipe import Recipe
+from leafmill.errors import InputError, OtherRecipeError, RecipeError, TaxonomyError, unknown
+from leafmill.recipe import Flow, Recipe
 from leafmill.records import Language
 from taxonomy import Leaf, Taxonomy, load
 
@@ -42,6 +44,7 @@ def prepare(recipe: Recipe) -> Prepared:
     for leaf in leaves:
         _check_gates_of(leaf)
     _check_aliases(recipe, roles)
+    _check_prices(recipe, roles)
     _check_kin(recipe, roles)
     _check_stages(recipe, leaves, roles)
     return Prepared(recipe, leaves, roles)
@@ -99,6 +102,25 @@ def alias_of(recipe: Recipe, role: Role) -> str:
     return (settings.model if settings else None) or role.model
 
 
+def unpriced(recipe: Recipe, roles: Roles) -> list[str]:
+    """The aliases that play a role and have no price: what their calls cost is unknown."""
+    playing = dict.fromkeys(alias_of(recipe, role) for role in roles.files)
+    return [alias for alias in playing if alias in recipe.models and recipe.models[alias].price is None]
+
+
+def flow_of(flow: Flow, leaf: Leaf) -> Flow:
+    """How far the candidates of a leaf are carried: the leaf's settings over the recipe's flow."""
+    return flow.model_copy(update={name: bound for name, bound in leaf.settings.items() if name in Flow.model_fields})
+
+
+def check_identity(recipe: Recipe, before: Mapping[str, Any] | None, folder: Path) -> None:
+    """A folder is of one recipe: what decides its briefs and scores may not change under it. Raises OtherRecipeError."""
+    now = recipe.identity()
+    if before is not None and before != now:
+        changed = "; ".join(f"{key}: {before.get(key)!r} there, {now[key]!r} now" for key in now if before.get(key) != now[key])
+        raise OtherRecipeError(f"{folder}: this folder belongs to another recipe ({changed}). Give this one another `name`")
+
+
 def _check_gate(recipe: Recipe, name: str, settings: object) -> None:
     if name not in catalogue.GATES:
         raise recipe.fail(unknown("gate", name, catalogue.GATES), ("gates", name))
@@ -132,6 +154,17 @@ def _check_aliases(recipe: Recipe, roles: Roles) -> None:
             raise recipe.fail(f"role {role.name!r}: {what} (add it under `models`, or name another one under `roles`)", tuple(keys))
 
 
+def _check_prices(recipe: Recipe, roles: Roles) -> None:
+    """A limit in money can be kept only where every call has a price."""
+    for limit in ("money", "leaf_money"):
+        if getattr(recipe.limits, limit) is not None and (missing := unpriced(recipe, roles)):
+            raise recipe.fail(
+                f"limits.{limit} needs a price for every model that plays a role; models.{missing[0]} has none (give it one, per million "
+                "tokens, such as `price: {input: 0.5, output: 1.5}`; 0 and 0 where its calls cost nothing)",
+                ("limits", limit),
+            )
+
+
 def _check_kin(recipe: Recipe, roles: Roles) -> None:
     """Nobody judges its own kind: judges favour text of their own model family."""
     if recipe.same_family_judge:
@@ -151,7 +184,7 @@ def _check_kin(recipe: Recipe, roles: Roles) -> None:
 def _check_stages(recipe: Recipe, leaves: Sequence[Leaf], roles: Roles) -> None:
     returned = recipe.flow.score_returns and recipe.gates.get("ifd") is not False  # what is too easy goes to the evolver
     evolves = recipe.flow.evolve_rounds or returned or any(leaf.settings.get("evolve_rounds") for leaf in leaves)
-    needed = ["write", "answer", "annotate", "criticise", *(["evolve"] if evolves else [])]
+    needed = ["write", "answer", "annotate", *(["criticise"] if roles.at("criticise") else []), *(["evolve"] if evolves else [])]
     asked_always = [*roles.at("annotate"), *(name for stage in ("write", "evolve", "answer") for name in roles.after(stage))]
     for language in sorted({language for leaf in leaves for language in languages_of(recipe, leaf)}):
         for stage in needed:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -17,6 +18,12 @@ from leafmill.errors import DiskError, LockedError, RunFolderError, unknown
 from leafmill.recipe import Recipe
 
 RUNS = Path("runs")
+
+
+def fresh_name(name: str, runs: Path, suffix: str = "") -> str:
+    """`name`, or `name`-2, -3, ...: the first whose folder, its name and the suffix, is not there."""
+    names = chain((name,), (f"{name}-{number}" for number in count(2)))
+    return next(free for free in names if not (runs / f"{free}{suffix}").exists())
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,13 @@ class RunFolder:
         """Write down the recipe and the prompt files (name, text) as used. Raises DiskError."""
         write_whole(self.recipe, recipe.resolved())
         for name, text in prompts:
-            write_whole(self.path / "prompts" / name, text)
+            path = self.path / "prompts" / name
+            if not path.is_file() or path.read_bytes() != text.encode():  # a score of files, each of which would wait for the disk
+                write_whole(path, text, at_once=False)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, never half. Raises DiskError."""
+def write_whole(path: Path, text: str, *, at_once: bool = True) -> None:
+    """Write a file so that it is either the old one or the new one, never half; `at_once` onto the disk itself. Raises DiskError."""
     if path.is_dir():
         raise DiskError(f"{path}: cannot be written: it is a folder")
     part = path.with_name(path.name + ".part")
@@ -87,8 +96,9 @@ def write_whole(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as out:
             out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
+            if at_once:
+                out.flush()
+                os.fsync(out.fileno())
         part.replace(path)
     except OSError as fault:
         raise DiskError(f"{path}: cannot be written: {fault.strerror}") from fault

@@ -12,7 +12,8 @@ from leafmill.runfolder import write_whole
 ROLE_NAME = r"[a-z0-9]+([-_][a-z0-9]+)*"
 RECIPE = """\
 # A Leafmill recipe. Only `models` must be filled in; every other key shows its default, or an example after `#`.
-# Check it with `leafmill doctor`, try one candidate with `leafmill preview --leaf ...`, then `leafmill run`.
+# Check it with `leafmill doctor`, see what it will take with `leafmill plan-cost`, try one candidate with `leafmill preview`,
+# then `leafmill run`.
 
 name: {name}              # the run's folder is runs/<name>
 seed: 7                      # equal seed, recipe and replies give equal rows
@@ -28,7 +29,13 @@ models:
     base_url: http://localhost:8000/v1  # any OpenAI-compatible endpoint: a vendor, vLLM, Ollama (http://localhost:11434/v1)
     model: your-model-name
     api_key: ${{LEAFMILL_API_KEY}}        # from the environment or .env; leave the line out if none is needed
-    concurrency: 8           # calls in flight
+    concurrency: 8           # calls in flight at most; fewer while the server shows that they are too many
+    # rpm: 500               # requests, and
+    # tpm: 200000            # tokens, a minute at most
+    # timeout: 180           # seconds for a call; or {{connect: 10, first_byte: 60, total: 180}}; `roles` may set another
+    # attempts: 5            # how often a call is sent before a fault of its own is final
+    # patience: 300          # seconds that a call waits while the server refuses for its rate, is overloaded or down
+    # price: {{input: 0.5, output: 1.5, cached: 0.1}}   # of a million tokens, in `currency`; without it the cost is unknown
     # temperature: 0.8       # here it holds for every role that this model plays
     # max_tokens: 2048
     # structured: auto       # auto, json_schema, json_object or text
@@ -36,13 +43,19 @@ models:
     base_url: http://localhost:8001/v1
     model: your-judge-name
     # family: llama          # when the name does not tell
+  # pool: {{model: your-model-name, endpoints: [{{base_url: "http://one:8000/v1", weight: 3}}, {{base_url: "http://two:8000/v1"}}]}}
+  #                          # several servers behind one name, each with its own `api_key` and share of the calls
+# currency: USD              # of prices and of limits in money
 # same_family_judge: true    # allow one family to judge itself
 
 in_flight: 16                # candidates under way at once, over all leaves
 flow: {{evolve_rounds: 1, revise_rounds: 1, score_returns: 1}}
 limits:
   candidates_per_leaf: null  # null: ten per row asked for; then the leaf is `starved`
-  tokens: null               # stop when this many are used
+  tokens: null               # of all leaves, earlier runs in the folder included; a call that would not fit is not made
+  money: null                # the same in `currency`; every model that plays a role needs a price then
+  leaf_tokens: null          # and of each leaf
+  leaf_money: null
   minutes: null
   error_share: 0.05
 

@@ -72,7 +72,6 @@ def test_a_recipe_whose_names_are_known_is_ready(tmp_path: Path) -> None:
         ("prompts: mine", "recipe.yaml:4: 'mine' is not a folder of role files"),
         ("roles: {critc: {temperature: 0}}", "recipe.yaml:4: unknown role 'critc': did you mean 'critic'?"),
         ("roles:\n  critic:\n    model: juge", "recipe.yaml:6: role 'critic': unknown model alias 'juge': did you mean 'judge'?"),
-        ("roles: {critic: {off: true}}", "recipe.yaml:4: no role of stage 'criticise' speaks 'en': none at all"),
         ("roles: {answerer: {off: true}}", "recipe.yaml:4: no role of stage 'answer' speaks 'en': none at all"),
         ("roles: {evolver: {off: true}}\nflow: {evolve_rounds: 0}", "recipe.yaml:4: no role of stage 'evolve' speaks 'en': none at all"),
         ("gates:\n  minhsh: false", "recipe.yaml:5: unknown gate 'minhsh': did you mean 'minhash'? known: agreement, critic"),
