@@ -85,23 +85,60 @@ def run(
     target: Annotated[int | None, typer.Option(help="accepted rows per leaf, instead of the recipe's")] = None,
     name: Annotated[str | None, typer.Option(help="the run's name, instead of the recipe's")] = None,
     scripted: Annotated[bool, typer.Option("--scripted", help="a dry run as <name>-scripted: a scripted server plays every model")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="start anew, in a new folder <name>-2, -3, ...; nothing is deleted")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="only say what it will take, as `leafmill plan-cost` does")] = False,
     runs: Runs = RUNS,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error; default: warning on a terminal, else info")] = "",
+    log_format: Annotated[str, typer.Option(help="text or json")] = "text",
+    otel: Annotated[bool, typer.Option("--otel", help="send OpenTelemetry spans to where the OTEL_* variables say")] = False,
     json: Json = False,
 ) -> None:
     """Run a recipe, or go on with it. Example: leafmill run recipe.yaml --leaf 'programming/*' --target 5
 
     Exit code 0: every leaf met its quota; 3: a leaf did not (the report says why); 4: too many errors; 130: interrupted.
     """
-    from leafmill import screens
+    from leafmill import log, screens, telemetry
+    from leafmill.recipe import SCRIPTED
+    from leafmill.runfolder import fresh_name
 
-    wanted = _read_recipe(recipe, dry=scripted, leaves=leaf, target=target, name=name)
-    run_, report_ = asyncio.run(_run(wanted, runs, scripted, _console(stderr=json)))
+    console = _console(stderr=json)
+    given: dict[str, Any] = {"dry": scripted or estimate, "leaves": leaf, "target": target}
+    wanted = _read_recipe(recipe, name=name, **given)
+    if fresh:
+        wanted = _read_recipe(recipe, name=fresh_name(wanted.name, runs, SCRIPTED if scripted else ""), **given)
+    if estimate:
+        _print_estimate(wanted, runs, scripted, json)
+        return
+    if fresh:
+        _sayer(console)(f"a fresh run: {wanted.name}; to go on with it later, `leafmill run --name {wanted.name}` instead of --fresh")
+    with log.open_log(console, log_level, log_format), telemetry.exporting(otel):
+        run_, report_ = asyncio.run(_run(wanted, runs, scripted, console))
     if json:
         screens.as_json({"run": str(run_.folder.path), "exit_code": run_.exit_code, **report_.model_dump()}, _console())
     else:
         screens.report(report_, _console())
-        _say_what_next(run_, recipe)
+        _say_what_next(run_, fresh=wanted.name if fresh else None)
     raise typer.Exit(run_.exit_code)
+
+
+@app.command(name="plan-cost")
+def plan_cost(
+    recipe: RecipePath = RECIPE,
+    leaf: Annotated[list[str] | None, typer.Option("--leaf", help="only leaves that fit this glob; may be given again")] = None,
+    target: Annotated[int | None, typer.Option(help="accepted rows per leaf, instead of the recipe's")] = None,
+    name: Annotated[str | None, typer.Option(help="the run's name, instead of the recipe's")] = None,
+    acceptance: Annotated[float | None, typer.Option(min=0.001, max=1, help="share of the candidates that will be accepted")] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Say what a run will take, in calls, tokens and money, before anybody is asked.
+
+    By the rates of the run's own ledger where there is one, else by assumptions; it says which.
+
+    Example: leafmill plan-cost recipe.yaml --target 50
+    """
+    wanted = _read_recipe(recipe, dry=True, leaves=leaf, target=target, name=name)
+    _print_estimate(wanted, runs, False, json, acceptance)
 
 
 @app.command()
@@ -239,7 +276,7 @@ def demo(runs: Runs = RUNS) -> None:
     """
     from agents import weights
     from leafmill import export as export_
-    from leafmill import screens, trace
+    from leafmill import log, screens, trace
 
     console = _console()
     say = _sayer(console)
@@ -253,14 +290,15 @@ def demo(runs: Runs = RUNS) -> None:
         instead = {"models": {"generator": embedded, "judge": embedded}, "scorer": {"model": model}, "leaves": leaves}
     path = Path(__file__).with_name("demo.yaml")
     recipe = _read_recipe(path, **instead)
-    run_, report_ = asyncio.run(_run(recipe, runs, False, console))
+    with log.open_log(console):
+        run_, report_ = asyncio.run(_run(recipe, runs, False, console))
     screens.report(report_, console)
     with _ledger(str(run_.folder.path), runs) as ledger:
         for row in trace.sample(ledger, 4, "*"):
             screens.row_panel(row["row"], console, f"{row['leaf']}  {row['id']}")
         for format_ in export_.FORMATS:
             export_.write(ledger, run_.folder.export / f"{format_}.jsonl", format_)
-    _say_what_next(run_, path)
+    _say_what_next(run_)
     raise typer.Exit(0 if report_.total.accepted else run_.exit_code)
 
 
@@ -465,11 +503,11 @@ async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console) -> 
     """Run a recipe under the live screen; the run (closed) and its report."""
     from graphs.run import Run
     from leafmill import report as report_
-    from leafmill import screens
+    from leafmill.progress import Progress
     from leafmill.runfolder import RunFolder
 
     async with _models(recipe, scripted) as prepared, Run.open(prepared, RunFolder(runs / prepared.recipe.name), _sayer(console)) as run_:
-        async with screens.Progress(run_, console):
+        async with Progress(run_, console):
             await run_.go()
         return run_, report_.read(run_.ledger)
 
@@ -505,12 +543,28 @@ async def _models(recipe: Recipe, scripted: bool) -> AsyncIterator[Prepared]:
         yield prepare(recipe.at(server.base_url))
 
 
-def _say_what_next(run_: Run, recipe: Path) -> None:
-    """Where the files are, and what to do now."""
+def _print_estimate(recipe: Recipe, runs: Path, scripted: bool, json: bool, acceptance: float | None = None) -> None:
+    from graphs.estimate import estimate
+    from graphs.prepare import prepare
+    from leafmill import screens
+    from leafmill.runfolder import RunFolder
+
+    wanted = recipe.at("http://nobody") if scripted else recipe
+    found = estimate(prepare(wanted), RunFolder(runs / wanted.name), acceptance)
+    screens.as_json(found.model_dump(), _console()) if json else screens.estimate(found, _console())
+
+
+def _say_what_next(run_: Run, fresh: str | None = None) -> None:
+    """Where the files are, and what to do now; `fresh` is the name that a fresh run was given."""
     folder, say = run_.folder.path, _sayer(_console())
     if run_.failure:
         typer.echo(f"error: {run_.failure}", err=True)
     if run_.exit_code:
-        say("\nto go on, give the same command again (what was recorded is not asked again)")
+        again = f"give `--name {fresh}` instead of `--fresh`" if fresh else "give the same command again"
+        say(f"\nto go on, {again} (what was recorded is not asked again)")
     say(f"\nthe run is in {folder}/ (ledger.db, recipe.yaml, prompts/, chroma/, export/)")
     say(f"look at it: leafmill rows {folder.name} | candidates {folder.name} --state rejected | trace <id> | export {folder.name}")
+
+
+if __name__ == "__main__":
+    main()

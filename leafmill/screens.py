@@ -1,83 +1,31 @@
-"""What the terminal shows: live progress, the report, a trace, rows. Plain lines where the output is not a terminal."""
+"""What the reading commands print: the report, a trace, rows, listings."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from leafmill.report import LeafReport, Report
+from leafmill.report import LeafReport, Report, RoleReport
 from leafmill.trace import Trace
 
 if TYPE_CHECKING:
-    from graphs.run import Run
+    from graphs.estimate import Estimate, Figures, RoleEstimate
 
 COLOURS = {"accepted": "green", "rejected": "yellow", "errored": "red", "waiting": "cyan", "open": "dim", "met": "green"}
-
-
-class Progress:
-    """Shows a run while it goes: per leaf how many are in, under way, and where the others ended; calls and tokens below."""
-
-    def __init__(self, run: Run, console: Console, every: float = 0.5) -> None:
-        self._run, self._console = run, console
-        self._every = every if console.is_terminal else 15.0
-        self._began = time.monotonic()
-
-    async def __aenter__(self) -> Progress:
-        if self._console.is_terminal:
-            self._live = Live(self._picture(), console=self._console, refresh_per_second=4, transient=True)
-            self._live.start()
-        self._task = asyncio.create_task(self._tick())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        if self._console.is_terminal:
-            self._live.stop()
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(self._every)
-            if self._console.is_terminal:
-                self._live.update(self._picture())
-            else:
-                leaves = "; ".join(
-                    f"{job.leaf.path} {job.accepted}/{job.target} accepted, {job.under_way} under way{_most_common(job.codes)}"
-                    for job in self._run.jobs
-                )
-                self._console.print(f"{leaves}; {self._footer()}", highlight=False, markup=False, soft_wrap=True)
-
-    def _picture(self) -> RenderableType:
-        table = Table(box=None, padding=(0, 1))
-        for title in ("leaf", "accepted", "", "under way", "where the others ended"):
-            table.add_column(title, justify="right" if title in ("accepted", "under way") else "left")
-        for job in self._run.jobs:
-            bar = ProgressBar(total=job.target, completed=job.accepted, width=20)
-            ended = f"{job.outcome.state} " if job.outcome else ""
-            table.add_row(job.leaf.path, f"{job.accepted}/{job.target}", bar, str(job.under_way), f"{ended}{_codes(job.codes)}")
-        note = (
-            "stopping: calls in flight are waited for and recorded (Ctrl-C again stops now)"
-            if self._run.stopping.is_set()
-            else self._footer()
-        )
-        return Group(table, Text(note, style="dim"))
-
-    def _footer(self) -> str:
-        seconds = time.monotonic() - self._began
-        chat = self._run.chat
-        return f"{seconds:.0f} s, {chat.calls} calls ({chat.calls / max(seconds, 1e-9):.1f}/s), {self._run.tokens} tokens"
+SHOWN = 5
+"""leaves of which the same is said, at most"""
+LONG, ROOM = 24, 32
+"""columns of a listing: what is wider may be wrapped, but not to less than this"""
 
 
 def report(report_: Report, console: Console) -> None:
@@ -87,11 +35,10 @@ def report(report_: Report, console: Console) -> None:
     lines = [*report_.leaves, total] if len(report_.leaves) > 1 else report_.leaves
     table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0))
     table.add_column("leaf", overflow="fold", min_width=16)
-    for title in _report_line(total, wide, bool(total.states.get("open"))):
+    for title in _report_line(total, total, wide):
         table.add_column(title, justify="left" if title == "outcome" else "right", no_wrap=True)
     for leaf in lines:
-        cells = _report_line(leaf, wide, bool(total.states.get("open")))
-        table.add_row(leaf.leaf, *cells.values(), style="bold" if leaf is total else "")
+        table.add_row(leaf.leaf, *_report_line(leaf, total, wide).values(), style="bold" if leaf is total else "")
     console.print("what became of each leaf", style="italic")
     console.print(table)
     if total.reasons:
@@ -105,6 +52,9 @@ def report(report_: Report, console: Console) -> None:
     if total.failed_calls:
         failed = ", ".join(f"{n} {what}" for what, n in total.failed_calls.items())
         console.print(f"\nfailed calls (role:code): {failed}", markup=False, highlight=False)
+    if report_.roles:
+        console.print("\nhow each role's calls went", style="italic")
+        console.print(_role_table(report_.roles))
     for leaf in report_.leaves:
         if leaf.why:
             console.print(f"{leaf.leaf}: {leaf.outcome}: {leaf.why}", markup=False, highlight=False, soft_wrap=True)
@@ -151,17 +101,36 @@ def candidates(rows: Iterable[Mapping[str, Any]], console: Console) -> None:
 
 
 def table(rows: Iterable[Mapping[str, Any]], console: Console) -> None:
-    """Rows of a listing; the columns are the keys of the first, which is kept whole."""
-    listed = list(rows)
+    """Rows of a listing; the columns are the keys of the first. Where they do not fit side by side, long cells stand below their row."""
+    listed = [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
     if not listed:
         console.print("(none)")
         return
-    shown = Table(box=None, padding=(0, 1))
-    for i, name in enumerate(listed[0]):
-        shown.add_column(name.replace("_", " "), overflow="fold", no_wrap=i == 0)
+    widths = {name: max(cell_len(title) for title in (name, *(row[name] for row in listed))) for name in listed[0]}
+    long = [name for name in list(widths)[1:] if widths[name] > LONG]
+    short = [name for name in widths if name not in long]
+    room = console.width - sum(widths[name] + 2 for name in short)
+    if room >= (ROOM + 2) * len(long):
+        shown = Table(box=None, padding=(0, 2, 0, 0))
+        for name in widths:
+            shown.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in short)
+        for row in listed:
+            shown.add_row(*(escape(row[name]) for name in widths))
+        console.print(shown)
+        return
+    while sum(widths[name] + 2 for name in short) > console.width and len(short) > 1:
+        long.append(short.pop(short.index(max(short[1:], key=widths.__getitem__))))
+    below = [name for name in widths if name in long]
+    console.print(Text(_line({name: name.replace("_", " ") for name in short}, widths), style="bold"))
     for row in listed:
-        shown.add_row(*(escape("" if value is None else str(value)) for value in row.values()))
-    console.print(shown)
+        console.print(Text(_line({name: row[name] for name in short}, widths)))
+        for name in below:
+            if row[name]:
+                console.print(Padding(Text.assemble((f"{name.replace('_', ' ')}: ", "dim"), row[name], overflow="fold"), (0, 0, 0, 4)))
+
+
+def _line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:
+    return "  ".join(set_cell_size(cell, widths[name]) for name, cell in cells.items()).rstrip()
 
 
 def as_json(value: Any, console: Console) -> None:
@@ -195,28 +164,115 @@ def _event(event: Mapping[str, Any], console: Console, prompts: bool) -> None:
         )
 
 
-def _report_line(leaf: LeafReport, wide: bool, under_way: bool) -> dict[str, str]:
-    """A leaf's cells by column title; in a narrow terminal without those that can be worked out."""
+def _role_table(roles: Mapping[str, RoleReport]) -> Table:
+    """The roles, the slowest first."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("role")
+    for title in ("calls", "failed", "retries", "tokens", "p50", "p95"):
+        table.add_column(title, justify="right")
+    for name, role in sorted(roles.items(), key=lambda item: -(item[1].p95 or 0.0)):
+        seconds = ("" if took is None else f"{took:.{1 if took >= 1 else 2}f} s" for took in (role.p50, role.p95))
+        table.add_row(name, str(role.calls), str(role.failed), str(role.retries), str(role.tokens), *seconds)
+    return table
+
+
+def _report_line(leaf: LeafReport, total: LeafReport, wide: bool) -> dict[str, str]:
+    """A leaf's cells by column title; in a narrow terminal without those that can be worked out. Money is shown where there are prices."""
     counts = {
         "accepted": f"{leaf.accepted}" if leaf.asked is None else f"{leaf.accepted}/{leaf.asked}",
         "rejected": str(leaf.states.get("rejected", 0)),
         "waiting": str(leaf.states.get("waiting", 0)),
         "errors": str(leaf.states.get("errored", 0)),
     }
-    opened = {"open": str(leaf.states.get("open", 0))} if under_way else {}
+    opened = {"open": str(leaf.states.get("open", 0))} if total.states.get("open") else {}
+    money = {"money": "?" if leaf.money is None else f"{_money(leaf.money)}{' + ?' if leaf.unpriced_calls else ''}"}
+    priced = total.money is not None and total.unpriced_calls < total.calls
     tokens = f"{leaf.tokens}{'+?' if leaf.uncounted_calls else ''}"
     each = "" if leaf.tokens_per_accepted is None else f"{leaf.tokens_per_accepted:.0f}"
-    paid = {"calls": str(leaf.calls), "tokens": tokens, "per row": each} if wide else {"tokens": tokens}
-    return {**counts, **opened, **paid, "outcome": leaf.outcome}
+    paid = {"calls": str(leaf.calls), "tokens": tokens, "per row": each} if wide else {} if priced else {"tokens": tokens}
+    return {**counts, **opened, **paid, **(money if priced else {}), "outcome": leaf.outcome}
 
 
 def _reason(row: Mapping[str, Any]) -> str:
     return f"{row['stage']}:{row['code']}" if row["code"] else ""
 
 
-def _codes(codes: Counter[str]) -> str:
-    return ", ".join(f"{count} {code}" for code, count in codes.most_common(4))
+def estimate(found: Estimate, console: Console) -> None:
+    """What a run will take: by leaf and by role as expected, in all at least and at most, and whether the limits leave room."""
+    if not any(leaf.missing for leaf in found.leaves):
+        console.print(f"{found.run} has all its rows: nothing will be asked", markup=False, highlight=False)
+        return
+    wide = console.width >= 110
+    leaves = _sums("leaf", ("missing", "candidates"), found.currency, wide)
+    for leaf in found.leaves:
+        missing = f"{leaf.missing}/{leaf.wanted}"
+        leaves.add_row(leaf.leaf, missing, _short(leaf.expected.candidates), *_cells(leaf.expected, wide))
+    console.print("what each leaf will take, as expected", style="italic")
+    console.print(leaves)
+    roles = _sums("role", ("model",), found.currency, wide)
+    for role in found.roles:
+        roles.add_row(role.role, escape(", ".join(role.models)), *_cells(role, wide))
+    console.print("\nwho takes it", style="italic")
+    console.print(roles)
+    run = _sums("all", ("candidates",), found.currency, wide)
+    for case, figures in found.total.items():
+        run.add_row(case, _short(figures.candidates), *_cells(figures, wide), style="bold" if case == "expected" else "")
+    console.print()
+    console.print(run)
+    console.print()
+    for line in _remarks(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for line in found.sources:
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
-def _most_common(codes: Counter[str]) -> str:
-    return f", {_codes(codes)}" if codes else ""
+def _sums(first: str, more: Iterable[str], currency: str, wide: bool) -> Table:
+    """A table whose last columns are calls, tokens and money."""
+    table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0))
+    table.add_column(first, overflow="fold", min_width=16)
+    tokens = ("prompt", "completion", "tokens") if wide else ("tokens",)
+    for title in (*more, "calls", *tokens, escape(currency)):
+        table.add_column(title, justify="left" if title == "model" else "right", no_wrap=True)
+    return table
+
+
+def _cells(figures: Figures | RoleEstimate, wide: bool) -> list[str]:
+    tokens = figures.prompt + figures.completion
+    counts = (figures.calls, figures.prompt, figures.completion, tokens) if wide else (figures.calls, tokens)
+    return [*map(_short, counts), _money(figures.money)]
+
+
+def _remarks(found: Estimate) -> Iterator[str]:
+    """What a person should know before saying yes."""
+    starving = [leaf for leaf in found.leaves if leaf.starves]
+    for leaf in starving[:SHOWN]:
+        takes = f"{leaf.missing} rows take about {leaf.needed} candidates" if leaf.needed else "nothing has ever been accepted"
+        yield f"{leaf.leaf} will starve: {takes}, limits.candidates_per_leaf leaves {leaf.allowed}"
+    if len(starving) > SHOWN:
+        yield f"{len(starving) - SHOWN} more leaves will starve"
+    for limit in found.limits:
+        show = _money if limit.limit.endswith("money") else _short
+        words = {"surely": "enough in any case", "as expected": "enough, as expected", "no": "too little", "unknown": "cannot be kept"}
+        of = f"{limit.leaf} " if limit.leaf else ""
+        stands = f"{of}{show(limit.expected)} as expected, {show(limit.most)} at most, {show(limit.used)} used already"
+        short = f" for {limit.leaves} of {len(found.leaves)} leaves" if limit.leaf and limit.leaves else ""
+        yield f"limits.{limit.limit} {show(limit.allowed)}: {words[limit.fits]}{short} ({stands})"
+    for alias in found.unpriced:
+        yield f"models.{alias} has no price: what its calls cost is unknown"
+
+
+def _short(number: float | None) -> str:
+    """Three digits and a unit: 950, 12.3k, 4.56M."""
+    if number is None:
+        return "unknown"
+    for unit in ("", "k", "M"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}G"
+
+
+def _money(amount: float | None) -> str:
+    if amount is None:
+        return "unknown"
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}" if amount >= 0.001 else "<0.001"
