@@ -205,41 +205,6 @@ class Program:
         return await self.finish(process)
 
 
-async def test_ctrl_c_stops_gently_and_the_next_run_goes_on(tmp_path: Path, server: ScriptedServer) -> None:
-    server.latency = 0.05
-    program = Program(tmp_path, server, target=8, in_flight=3)
-    code, said = await program.stopped_after(20, signal.SIGINT)
-    assert code == errors.EXIT_INTERRUPTED, said
-    assert "Traceback" not in said
-    assert told(tmp_path).states["open"] == 3
-    assert server.count() == len(told(tmp_path).calls), "calls in flight are waited for and recorded"
-    server.latency = 0.0
-    code, said = await program.finish()
-    assert code == 0, said
-    assert [number for _, number in told(tmp_path).accepted] == list(range(8))
-    assert told(tmp_path).states["open"] == 0
-    assert server.count() == len(told(tmp_path).calls)
-
-
-async def test_ctrl_c_twice_stops_now_and_loses_no_answer_that_was_recorded(tmp_path: Path, server: ScriptedServer) -> None:
-    server.latency = 0.3
-    program = Program(tmp_path, server, target=4, in_flight=4)
-    code, said = await program.stopped_after(12, signal.SIGINT, signal.SIGINT)
-    assert code == errors.EXIT_INTERRUPTED, said
-    assert "Traceback" not in said
-    assert told(tmp_path).states["open"] > 0
-    await check_goes_on(program, server)
-
-
-async def test_a_run_that_was_killed_goes_on_where_it_stood(tmp_path: Path, server: ScriptedServer) -> None:
-    server.latency = 0.05
-    program = Program(tmp_path, server, target=5, in_flight=4, **SEMANTIC)
-    code, said = await program.stopped_after(30, signal.SIGKILL)
-    assert code == -signal.SIGKILL, said
-    assert told(tmp_path).states["open"] > 0
-    await check_goes_on(program, server)
-
-
 async def check_goes_on(program: Program, server: ScriptedServer) -> None:
     """The next run ends well, and asks for nothing that the ledger had the answer to."""
     recorded = {(call["candidate"], call["step"], call["role"]) for call in told(program.folder).calls}

@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import openai
 import pytest
 
-from agents.scripted import HUGE, Fault, FaultKind, Reply, Request, ScriptedServer, Structured
+from agents.scripted import Fault, FaultKind, RateLimit, Reply, Request, ScriptedServer, Structured
+from agents.scripted_faults import HUGE, span
 from agents.scripted_words import language_of
 
 ENGLISH = "Write something about tidal energy and the household budgets of learners."
@@ -35,6 +37,7 @@ VERDICT = {
     "$defs": {"Inner": {"type": "object", "properties": {"share": {"type": "number", "minimum": 0, "maximum": 1}}}},
 }
 INSTRUCTION = {"type": "object", "properties": {"instruction": {"type": "string"}}}
+ASKED: Any = {"model": "any", "messages": [{"role": "user", "content": ENGLISH}]}
 
 
 class Client:
@@ -73,6 +76,13 @@ async def test_the_reply_depends_on_what_is_asked_and_not_on_when() -> None:
     async with serving(seed=2) as (_, client):
         assert await client.text(prompts[0]) not in (first[0], seeded)
     assert len({*first, seeded}) == 9
+
+
+async def test_who_is_asked_again_keeps_to_the_first_question() -> None:
+    asked = {"role": "user", "content": CHINESE}
+    again = [asked, {"role": "assistant", "content": "{"}, {"role": "user", "content": "That is no JSON. " * 20}]
+    async with serving() as (_, client):
+        assert language_of(await client.text(messages=again)) == "zh"
 
 
 async def test_a_plain_answer_is_in_the_language_of_the_prompt_and_of_its_words() -> None:
@@ -240,6 +250,9 @@ async def test_what_happened_is_recorded() -> None:
         ("hang", openai.APITimeoutError),
         ("truncated_body", openai.APIError),
         ("bad_utf8", UnicodeDecodeError),
+        ("mislabelled", UnicodeDecodeError),
+        ("bad_body", json.JSONDecodeError),
+        ("twice", json.JSONDecodeError),
     ],
 )
 async def test_a_fault_breaks_the_call_and_a_retry_mends_it(kind: FaultKind, error: type[Exception]) -> None:
@@ -267,6 +280,7 @@ async def test_rate_errors_say_how_long_to_wait_and_whether_it_helps() -> None:
         ("empty", lambda content, reason: content == ""),
         ("null_content", lambda content, reason: content is None),
         ("cut", lambda content, reason: reason == "length" and content.startswith('{"reason"')),
+        ("cut_json", lambda content, reason: reason == "length" and content.startswith('{"reason"')),
         ("bad_json", lambda content, reason: reason == "stop" and len(content) > 20),
         ("huge", lambda content, reason: len(content) == HUGE),
     ],
@@ -278,6 +292,108 @@ async def test_a_fault_spoils_the_content(kind: FaultKind, holds: Callable[[str 
     with pytest.raises((ValueError, TypeError)):
         json.loads(choice.message.content)
     assert server.paid == 1
+
+
+@pytest.mark.parametrize("kind", ["cut_json", "bad_json"])
+async def test_a_fault_of_json_spares_plain_text(kind: FaultKind) -> None:
+    async with serving(faults=[Fault(kind)]) as (server, client):
+        await client.say()
+        await client.say(schema=VERDICT)
+        await client.say(f"JSON: {json.dumps(INSTRUCTION)}")
+    assert [one.fault for one in server.requests] == [None, kind, kind]
+
+
+async def test_gbk_is_sent_as_what_it_is_or_as_what_it_is_not() -> None:
+    async with serving(faults=[Fault("gbk")]) as (server, client), aiohttp.ClientSession() as session:
+        body = {"model": "any", "messages": [{"role": "user", "content": CHINESE}]}
+        async with session.post(f"{server.base_url}/chat/completions", json=body) as honest:
+            assert honest.charset == "gbk"
+            said = json.loads((await honest.read()).decode("gbk"))["choices"][0]["message"]["content"]
+        server.faults = []
+        assert said == await client.text(CHINESE)
+        server.faults = [Fault("mislabelled")]
+        async with session.post(f"{server.base_url}/chat/completions", json=body) as wrong:
+            assert wrong.charset == "utf-8"
+            assert said in (await wrong.read()).decode("gbk")
+
+
+async def test_a_200_can_hold_an_error_or_what_was_said_before() -> None:
+    async with serving(faults=[Fault("error_body", times=1)]) as (server, client):
+        error = await client.say()
+        assert (error.choices, error.error["code"], server.paid, server.failed) == (None, 502, 1, 1)
+        first = await client.text()
+        server.faults = [Fault("stale")]
+        assert await client.text("something else") == first
+        assert server.requests[-1].is_good
+
+
+async def test_a_slow_body_begins_at_once_and_comes_by_and_by() -> None:
+    async with serving(faults=[Fault("drip", seconds=0.4)]) as (server, client), aiohttp.ClientSession() as session:
+        async with session.post(f"{server.base_url}/chat/completions", json=ASKED) as response:
+            assert (response.status, server.requests[0].stopped) == (200, 0)
+            whole = await response.json()
+        server.faults = []
+        assert whole["choices"][0]["message"]["content"] == await client.text()
+    slow, quick = server.requests
+    assert slow.stopped - slow.started >= 0.4 > quick.stopped - quick.started
+    assert slow.is_good
+
+
+async def test_a_storm_begins_after_some_requests_and_passes() -> None:
+    async with serving(faults=[Fault("429", after=2, lasts=0.3, retry_after=1)]) as (server, client):
+        for number in range(2):
+            await client.say(f"{number}")
+        for number in range(2, 5):
+            with pytest.raises(openai.RateLimitError):
+                await client.say(f"{number}")
+        await asyncio.sleep(0.3)
+        await client.say("2")
+    assert [one.status for one in server.requests] == [200, 200, 429, 429, 429, 200]
+    assert (server.failed, server.paid_twice) == (3, 0)
+
+
+async def test_a_server_that_dies_breaks_its_connections_and_comes_back_at_its_address() -> None:
+    async with serving(faults=[Fault("die", after=2, lasts=0.3)], latency=lambda request: float(request.prompt)) as (server, client):
+        await client.say("0")
+        cut_short = asyncio.create_task(client.say("9"))
+        while server.count() < 2:
+            await asyncio.sleep(0.01)
+        for prompt in ("0", "0"):  # it dies of the first; of the second it knows nothing
+            with pytest.raises(openai.APIConnectionError):
+                await client.say(prompt)
+        with pytest.raises(openai.APIConnectionError):
+            await cut_short
+        await asyncio.sleep(0.4)
+        await client.say("0")
+    assert [(one.status, one.is_good) for one in server.requests] == [(200, True), (0, False), (0, False), (200, True)]
+
+
+async def test_a_rate_limit_refuses_what_is_too_much_and_says_what_is_left() -> None:
+    async with serving(rate_limit=RateLimit(2, seconds=0.5)) as (server, client):
+        raw = [await client.openai.chat.completions.with_raw_response.create(**ASKED) for _ in range(2)]
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.say()
+        await asyncio.sleep(0.5)
+        await client.say()
+    headers = [*(one.headers for one in raw), refused.value.response.headers]
+    assert [one["x-ratelimit-remaining-requests"] for one in headers] == ["1", "0", "0"]
+    assert {one["x-ratelimit-limit-requests"] for one in headers} == {"2"}
+    assert all(0 < int(one["x-ratelimit-reset-requests"].removesuffix("ms")) <= 500 for one in headers)
+    assert [one.status for one in server.requests] == [200, 200, 429, 200]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0201, "21ms"), (8.64, "8.64s"), (59.5, "1m0s"), (119.7, "2m0s"), (365, "6m5s")])
+def test_the_reset_of_a_rate_limit_is_written_as_openai_does(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+async def test_an_answer_that_is_asked_for_again_is_paid_twice_only_if_it_was_good() -> None:
+    async with serving(faults=[Fault("empty", times=1)]) as (server, client):
+        for _ in range(2):
+            await client.say()
+        assert (server.paid, server.paid_twice) == (2, 0)
+        await client.say()
+        assert (server.paid, server.paid_twice) == (3, 1)
 
 
 async def test_faults_hit_the_same_share_of_tries_whatever_the_order() -> None:
@@ -331,7 +447,7 @@ async def test_a_caller_who_leaves_is_not_billed() -> None:
 
 
 async def test_as_a_program_it_prints_where_it_listens() -> None:
-    command = [sys.executable, "-m", "agents.scripted", "--port", "0", "--seed", "7"]
+    command = [sys.executable, "-c", "from leafmill.cli import main; main()", "scripted", "--port", "0", "--seed", "7"]
     root = Path(__file__).parent.parent
     process = await asyncio.create_subprocess_exec(*command, cwd=root, stdout=subprocess.PIPE)
     assert process.stdout is not None
