@@ -1,0 +1,1 @@
+"""What can be measured about Leafmill; nothing in the product imports this."""

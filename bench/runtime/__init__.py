@@ -1,0 +1,1 @@
+"""What Leafmill itself costs per model call: see README.md here."""

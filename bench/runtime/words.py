@@ -1,0 +1,37 @@
+"""The words that the stub speaks in: data, no code."""
+
+WORDS = str.split(
+    "account acorn adapter airport almond anchor animal apple apron arch archive arrow artist atlas attic autumn baker balance "
+    "balcony ballad bamboo banana banner barley barn barrel basket battery beach beacon beaver bell bench berry bicycle blanket "
+    "blossom board boiler border bottle boulder bracelet branch bread breeze brick bridge broom brush bucket budget builder bundle "
+    "butter button cabin cabinet cable camera canal candle canvas canyon carbon cargo carpet carrot castle cattle cedar cellar "
+    "ceramic chain chalk channel chapel charcoal chart cherry chess chimney circle citizen clay clinic clock cloud clover coast "
+    "cobalt coffee collar colony column comet compass copper coral cork corner cotton counter courier cradle crane crater credit "
+    "cricket crystal curtain cushion cyclist dairy dancer debt decade deck delta dentist deposit desert diary dinner disk dock doctor "
+    "dolphin donkey dragon drawer driver drum dust eagle earth echo editor elbow election elephant embassy ember emerald engine "
+    "envelope evening fabric factory falcon farmer feather fence ferry fiber field filter finger fishery flag flame flute folder "
+    "forest fossil fountain frame freight frost fruit funnel furnace galaxy garage garden garlic gate gear ginger glacier glass globe "
+    "glove granite grape gravel guitar hammer harbour harvest hazel heater hedge helmet herb heron highway hill hinge honey horizon "
+    "horse hospital hotel humidity hunter ice insect invoice iron island ivory jacket jar jasmine jewel journal judge juice jungle "
+    "juniper kettle keyboard kitchen kite knot ladder lagoon lamp lantern lattice laundry lawyer leather ledger lemon lens lettuce "
+    "library lighthouse lily lime linen lizard loaf locker lumber machine magnet mango manor maple marble margin market mason mast "
+    "meadow medal melody mentor merchant meteor metal microscope mill mineral mirror mist monastery moss motor mountain muscle museum "
+    "mustard napkin needle nest nickel notebook novel nurse nutmeg oak oasis ocean olive onion orbit orchard orchestra orchid otter "
+    "oven owl oyster paddle palace panel paper parcel parish park passport pasture patient pavement peach pearl pebble pencil pepper "
+    "perfume piano pigeon pillow pilot pine pipe planet plank plaster platform plough pocket poem pond porch potato pottery powder "
+    "prairie printer prism prison profit pulley pump pumpkin puppet puzzle quarry quartz queue quilt rabbit radar radio raft railway "
+    "rain ranch raven receipt reef referee refinery relay resin ribbon rice ridge river robot rocket roof root rope rose rudder "
+    "saddle safari sail salmon salt sandal sapphire satellite sauce scarf school scooter sculptor seal seed sensor shadow shark shelf "
+    "shelter shepherd shoe shovel shrimp shuttle silk silver singer skeleton sketch sleeve smoke snow soap soil soldier soup spade "
+    "sparrow spice spider spinach spiral sponge stable stadium stage stamp station statue steam stone stork storm stove straw stream "
+    "street sugar suitcase summit surgeon swamp swan syrup table tailor tank tariff teacher telescope temple tent terrace theatre "
+    "thread throne ticket tiger timber tobacco tomato torch tower toy tractor trader trail train treaty trench tribe trumpet tunnel "
+    "turbine turtle umbrella uniform urn valley valve vanilla vase vault vehicle velvet venue vessel village vine violin volcano "
+    "voyage wagon walnut wardrobe warehouse watch water wave weaver wedding whale wheat wheel whistle willow window wing wire wolf "
+    "wool workshop yard yarn"
+)
+
+VERBS = str.split(
+    "Describe Explain Compare Outline Summarise Design Plan Estimate Review Sketch Justify Simplify Improve Document Classify Draft "
+    "Rank Model Schedule Illustrate Evaluate Interpret Organise Predict Repair Trace Measure Calibrate Reconcile Diagnose"
+)
