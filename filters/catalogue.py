@@ -12,16 +12,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from filters.agreement import Agreement
 from filters.critic import Critic
+from filters.dedup.exact import Exact
+from filters.dedup.minhash import Minhash
+from filters.dedup.semantic import Semantic
 from filters.evolution import Evolution
-from filters.exact import Exact
 from filters.gate import Gate
-from filters.ifd import Ifd
 from filters.language import Language
 from filters.leak import Leak
 from filters.length import Length
-from filters.minhash import Minhash
 from filters.refusal import Refusal
-from filters.semantic import Semantic
+from filters.scoring.ifd import Ifd
 from leafmill.errors import InputError, RecipeError, unknown
 
 GATES: dict[str, type[Any]] = {

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from filters.batcher import Batcher
-from filters.scorer import load_weights
+from filters.weights import load_weights
 from leafmill.errors import (
     CallError,
     EndpointDownError,

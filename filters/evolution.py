@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from filters import words_en, words_zh
+from filters.dedup.guard import differs
 from filters.gate import Stage, Subject, verdict
-from filters.guard import differs
 from filters.leak import in_instruction
 from filters.text import bare, tokens, units
 from leafmill.records import Verdict

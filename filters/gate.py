@@ -32,6 +32,11 @@ class Subject:
     cut_off: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def task(self) -> str:
+        """What kind of task it is: of a candidate the branch of the taxonomy on which its leaf stands, of other rows what they say."""
+        return self.brief.leaf.rpartition("/")[0] if self.brief else str(self.facts.get("task", ""))
+
 
 class Gate(Protocol):
     """A filter. Implementations are frozen dataclasses; `name`, `stage` and `says` are class variables, the rest are settings."""

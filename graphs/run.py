@@ -44,8 +44,8 @@ from leafmill.runfolder import RunFolder
 from taxonomy import Leaf
 
 if TYPE_CHECKING:
+    from filters.dedup.semantic import SemanticIndex
     from filters.embedder import Embedder
-    from filters.semantic import SemanticIndex
 
 Say = Callable[[str], None]
 NO_END = 2**31
@@ -282,7 +282,7 @@ def _same(model: Model, address: Address) -> tuple[str, str]:
 
 async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitStack, say: Say) -> dict[str, dict[str, Any]]:
     """What gates need beyond their settings, by gate; all leaves share it. Nothing is loaded for a gate that is off."""
-    from filters.minhash import MinhashIndex
+    from filters.dedup.minhash import MinhashIndex
 
     resources: dict[str, dict[str, Any]] = {"exact": {"kept": {}}, "minhash": {"index": MinhashIndex()}}
     if recipe.gates.get("semantic") is not False:
@@ -296,7 +296,7 @@ async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitSta
         resources["semantic"] = {"embedder": embedder, "index": index}
     if recipe.gates.get("ifd") is not False:
         from agents import local
-        from filters.scorer import Scorer
+        from filters.scoring.scorer import Scorer
 
         settings = recipe.scorer
         say(f"loading the scorer {settings.model} ({settings.device})")
@@ -312,7 +312,7 @@ async def _open_index(path: Path, embedder: Embedder, say: Say) -> SemanticIndex
     """The index is a cache: one that does not open is put aside, one of another embedder emptied, and either filled from the ledger."""
     from chromadb.api.shared_system_client import SharedSystemClient
 
-    from filters.semantic import SemanticIndex
+    from filters.dedup.semantic import SemanticIndex
 
     async def look() -> SemanticIndex:
         index = await SemanticIndex.open(path, embedder, rebuild=True)

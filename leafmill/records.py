@@ -48,22 +48,44 @@ class Brief(Record):
     seeds: tuple[Seed, ...] = ()
 
 
+class Turn(Record):
+    """A message of a conversation before its last exchange. A tool's message is what it returned."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
 class Row(Record):
-    """What a candidate says so far: the text that would go into the dataset. Only writer, evolver and answerer write here."""
+    """What a candidate says so far: the text that would go into the dataset. Only writer, evolver and answerer write here.
+
+    A row is a conversation: what was said before (`history`), the last message of the user (`instruction`, perhaps with `input`),
+    and the last message of the assistant (`answer`).
+    """
 
     language: Language
     instruction: str
     input: str = ""
     answer: str = ""
     reasoning: str = ""
+    history: tuple[Turn, ...] = ()
 
     @property
     def prompt(self) -> str:
         """Instruction and input as one user message."""
         return f"{self.instruction}\n\n{self.input}" if self.input else self.instruction
 
+    @property
+    def opening(self) -> str:
+        """The user's first message."""
+        return next((turn.content for turn in self.history if turn.role == "user"), self.prompt)
+
+    @property
+    def asked(self) -> tuple[Turn, ...]:
+        """All that stands before the answer, the last message of the user included."""
+        return (*self.history, Turn(role="user", content=self.prompt))
+
     def messages(self) -> list[dict[str, str]]:
-        return [{"role": "user", "content": self.prompt}, {"role": "assistant", "content": self.answer}]
+        return [turn.model_dump() for turn in (*self.asked, Turn(role="assistant", content=self.answer))]
 
 
 class Verdict(Record):

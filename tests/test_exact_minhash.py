@@ -11,12 +11,12 @@ from datasketch import MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.bands import WAIT, Bands
-from filters.exact import Exact
+from filters.dedup.bands import WAIT, Bands
+from filters.dedup.exact import Exact
+from filters.dedup.minhash import Minhash, MinhashIndex, Sketch
+from filters.dedup.shingles import jaccard, shingles
 from filters.gate import Subject
 from filters.memory import Remembering, admit
-from filters.minhash import Minhash, MinhashIndex, Sketch
-from filters.shingles import jaccard, shingles
 from leafmill.errors import IndexMismatchError
 from leafmill.records import Row
 

@@ -7,11 +7,11 @@ from typing import get_args
 import pytest
 
 from filters.catalogue import GATES, describe, make
-from filters.exact import Exact
+from filters.dedup.exact import Exact
+from filters.dedup.minhash import Minhash
 from filters.gate import Stage, Subject, judge, version
 from filters.length import Length
 from filters.memory import admit
-from filters.minhash import Minhash
 from leafmill.errors import DiskError, EndpointDownError, RecipeError
 from leafmill.records import Row
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 EARLY = {"__init__", "errors", "records", "yamlfile", "recipe", "ledger", "runfolder", "tokens", "latencies", "log", "telemetry"}
 """the modules of leafmill/ that everything may import; the others stand last"""
 FLOORS = ["early", "taxonomy", "filters", "agents", "graphs", "late"]
-MODULES = sorted(path for room in ("leafmill", "taxonomy", "filters", "agents", "graphs") for path in (ROOT / room).glob("*.py"))
+MODULES = sorted(path for room in ("leafmill", "taxonomy", "filters", "agents", "graphs") for path in (ROOT / room).rglob("*.py"))
 
 
 def floor(module: str) -> str | None:
@@ -29,9 +29,9 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_room_imports_only_what_stands_before_it(path: Path) -> None:
-    here = FLOORS.index(floor(f"{path.parent.name}.{path.stem}") or "late")
+    here = FLOORS.index(floor(".".join(path.relative_to(ROOT).with_suffix("").parts)) or "late")
     above = {module for module in imports(path) if (there := floor(module)) and FLOORS.index(there) > here}
     assert not above
 

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from filters.gate import Subject, judge, version
-from filters.ifd import Ifd
-from filters.scorer import IfdScore, Measure, Pair, Scorer, Span, TransformerNats, from_logits
+from filters.scoring.ifd import Ifd
+from filters.scoring.scorer import IfdScore, Measure, Pair, Scorer, Span, TransformerNats, from_logits
 from leafmill.errors import InputError, WeightsError
 from leafmill.records import Row
 

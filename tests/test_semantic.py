@@ -11,9 +11,9 @@ from chromadb.config import Settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from filters.dedup.semantic import COLLECTION, Semantic, SemanticIndex, cosine
 from filters.gate import Subject
 from filters.memory import admit
-from filters.semantic import COLLECTION, Semantic, SemanticIndex, cosine
 from leafmill.errors import IndexMismatchError
 from leafmill.records import Row
 

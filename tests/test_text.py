@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from filters.guard import differs
-from filters.shingles import char_ngrams, jaccard, shingles, word_ngrams
+from filters.dedup.guard import differs
+from filters.dedup.shingles import char_ngrams, jaccard, shingles, word_ngrams
 from filters.text import CJK, LONG, lcs, normalise, remembered, rouge_l, script, tokens, units, without_code
 
 SEA, OCEAN = "Write a short poem about the sea.", "Write a short poem about the ocean."

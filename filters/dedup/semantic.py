@@ -16,9 +16,9 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from filters.dedup.guard import differs
 from filters.embedder import Embedder
 from filters.gate import Stage, Subject, verdict
-from filters.guard import differs
 from filters.memory import spared
 from leafmill.errors import DiskError, IndexMismatchError
 from leafmill.records import Verdict

@@ -18,11 +18,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from filters.bands import Bands, Signature
+from filters.dedup.bands import Bands, Signature
+from filters.dedup.guard import differs
+from filters.dedup.shingles import RULE, jaccard, shingles_of_bare
 from filters.gate import Stage, Subject, verdict
-from filters.guard import differs
 from filters.memory import spared
-from filters.shingles import RULE, jaccard, shingles_of_bare
 from filters.text import bare, lcs_f1, remembered, units
 from leafmill.errors import IndexMismatchError
 from leafmill.records import Verdict

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from filters.gate import Stage, Subject, verdict
-from filters.scorer import IfdScore
+from filters.scoring.scorer import IfdScore
 from leafmill.errors import InputError, unknown
 from leafmill.records import Verdict
 
