@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 from agents.alias import Alias
 from agents.budget import Budget
 from agents.endpoint import Asked, Completion
-from agents.role import Role, Roles
+from agents.role import Role, Roles, sampling
 from leafmill import telemetry
 from leafmill.errors import CallError, ReplyError, RoleFileError, TemplateError
 from leafmill.latencies import Latencies
@@ -159,10 +159,7 @@ class Chat:
         return self._settings.get(role.name, _NOTHING)
 
     def _params(self, role: Role, alias: Alias, step: Step, sample: int) -> dict[str, Any]:
-        """Temperature and max_tokens: from the recipe's `roles`, else its model, else the role's head."""
-        sources = (self._of(role), alias.model, role.head)
-        temperature = next((s.temperature for s in sources if s.temperature is not None), None)
-        max_tokens = next((s.max_tokens for s in sources if s.max_tokens is not None), 1024)
+        temperature, max_tokens = sampling(role, self._of(role), alias.model)
         seed = int(digest(self._seed, step.candidate, step.name, role.name, sample, length=8), 16) % 2**31
         params: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed}
         return params if temperature is None else {"temperature": temperature, **params}

@@ -31,6 +31,7 @@ from agents.contract import MUST_SAY, READ_AS, FieldSpec, json_schema, reply_mod
 from agents.template import OFFERS, compiled, fenced
 from leafmill import yamlfile
 from leafmill.errors import Place, RoleFileError, unknown
+from leafmill.recipe import Model, RoleSettings
 from leafmill.records import Language, digest
 
 Stage = Literal["plan", "write", "evolve", "answer", "annotate", "criticise"]
@@ -43,6 +44,9 @@ PLAYED_BY = {"plan": "planner", "write": "writer", "evolve": "evolver", "answer"
 
 NODES = frozenset({"write", "screen", "evolve", "answer", "check", "annotate", "criticise", "agree", "score", "admit", "reject"})
 """What the candidate's graph calls its own nodes and the gates at their doors: no role can have such a name, as own roles are nodes too."""
+
+MAX_TOKENS = 1024
+"""of a reply, where neither a role's file nor the recipe says"""
 
 
 class Head(BaseModel):
@@ -217,6 +221,21 @@ class Roles:
                 mine, theirs = _shape(getattr(role.head, part)), _shape(getattr(other.head, part))
                 if mine != theirs:
                     raise RoleFileError(f"`{part}` of role {role.name!r} is not that of its variant {other.path}", Place(role.path))
+
+
+class Sampling(NamedTuple):
+    """How a role's replies are drawn; a temperature of None is the server's own."""
+
+    temperature: float | None
+    max_tokens: int
+
+
+def sampling(role: Role, settings: RoleSettings, model: Model) -> Sampling:
+    """From the recipe's word on the role, else on the model that plays it, else the role's head."""
+    sources = (settings, model, role.head)
+    temperature = next((source.temperature for source in sources if source.temperature is not None), None)
+    max_tokens = next((source.max_tokens for source in sources if source.max_tokens is not None), MAX_TOKENS)
+    return Sampling(temperature, max_tokens)
 
 
 class Section(NamedTuple):

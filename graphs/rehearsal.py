@@ -15,7 +15,7 @@ from agents.briefing import about_row
 from agents.contract import FieldSpec
 from agents.evolver import operator
 from agents.planner import PAGE
-from agents.role import Role
+from agents.role import Role, sampling
 from graphs.prepare import Prepared, alias_of
 from leafmill.recipe import Recipe, RoleSettings
 from leafmill.records import Brief, Language, Row
@@ -32,8 +32,6 @@ PER_FIELD = 8
 CORRECTION = 800
 """Tokens at most that a request to repair a reply adds to the prompt, the schema apart: 1,000 characters of the reply, and what is wrong
 with it."""
-DEFAULT_MAX_TOKENS = 1024
-"""of a role for which neither its file nor the recipe sets another"""
 BRIEFS = 4
 """how many briefs of a leaf are rehearsed"""
 COMES_FROM = {
@@ -113,9 +111,8 @@ class Rehearsal:
 
 
 def max_tokens_of(recipe: Recipe, role: Role) -> int:
-    """From the recipe's `roles`, else its model, else the role's head."""
-    sources = (recipe.roles.get(role.name, RoleSettings()), recipe.models[alias_of(recipe, role)], role.head)
-    return next((source.max_tokens for source in sources if source.max_tokens is not None), DEFAULT_MAX_TOKENS)
+    """What one reply of a role may take."""
+    return sampling(role, recipe.roles.get(role.name, RoleSettings()), recipe.models[alias_of(recipe, role)]).max_tokens
 
 
 def text_of(tokens: int, language: Language) -> str:

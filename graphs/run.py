@@ -125,11 +125,6 @@ class Run:
             job.look()
 
     @property
-    def tokens(self) -> int:
-        """Spent in this folder, earlier runs included."""
-        return self.budget.spent.tokens
-
-    @property
     def governors(self) -> dict[str, Governor]:
         """By the name of the model and its address."""
         ends = (end for alias in self.chat.aliases.values() for end in alias.endpoints)

@@ -112,11 +112,11 @@ async def test_a_budget_of_tokens_ends_the_run_and_counts_what_earlier_runs_spen
     assert (run.exit_code, run.jobs[0].outcome.state) == (3, "budget")
     assert "limits.tokens" in run.jobs[0].outcome.reason
     spent = sum(call["prompt_tokens"] + call["completion_tokens"] for call in told(tmp_path).calls)
-    assert 8000 < spent == run.tokens <= 9000
+    assert 8000 < spent == run.budget.spent.tokens <= 9000
     assert told(tmp_path).states["open"] <= 2, "what is under way stops at its next step, and stays open"
     before = server.count()
     again = await go(recipe(tmp_path, server, limits={"tokens": 9000}, **settings), tmp_path)
-    assert (again.exit_code, again.tokens, server.count()) == (3, spent, before)
+    assert (again.exit_code, again.budget.spent.tokens, server.count()) == (3, spent, before)
     assert (await go(recipe(tmp_path, server, target=4, in_flight=2), tmp_path)).exit_code == 0
     assert [number for _, number in told(tmp_path).accepted] == [0, 1, 2, 3]
     assert told(tmp_path).states["open"] == 0
