@@ -1,4 +1,5 @@
-"""The folder of a run: `recipe.yaml` (resolved), `ledger.db`, `chroma/` (a cache), `prompts/` (the files as used), `export/`.
+"""The folder of a run: `recipe.yaml` (resolved), `ledger.db`, `chroma/` (a cache), `prompts/` and
+`test_sets/` (the files as used), `export/`.
 
 One process runs in it at a time (a lock that ends with the process); any number may read.
 """
@@ -6,7 +7,7 @@ One process runs in it at a time (a lock that ends with the process); any number
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
@@ -41,6 +42,10 @@ class RunFolder:
     @property
     def recipe(self) -> Path:
         return self.path / "recipe.yaml"
+
+    @property
+    def test_sets(self) -> Path:
+        return self.path / "test_sets"
 
     @property
     def export(self) -> Path:
@@ -85,6 +90,17 @@ class RunFolder:
             path = self.path / "prompts" / name
             if not path.is_file() or path.read_bytes() != text.encode():  # a score of files, each of which would wait for the disk
                 write_whole(path, text, at_once=False)
+
+
+    def write_test_sets(self, sets: Mapping[str, str]) -> None:
+        """Write down the test sets as used, by name, and drop those of another time. Raises DiskError."""
+        for name, text in sets.items():
+            path = self.test_sets / f"{name}.jsonl"
+            if not path.is_file() or path.read_bytes() != text.encode():
+                write_whole(path, text, at_once=False)
+        for old in self.test_sets.glob("*.jsonl"):
+            if old.stem not in sets:
+                old.unlink()
 
 
 def write_whole(path: Path, text: str, *, at_once: bool = True) -> None:

@@ -19,7 +19,7 @@ from terminal import LEAVES, RECIPE, leafmill, write_recipe
 from leafmill import export, report, screens, trace
 from leafmill.errors import DiskError, InputError, RunFolderError
 from leafmill.ledger import CALLS, CANDIDATES, VOTES, Call, Ledger, Step
-from leafmill.records import Brief, Usage
+from leafmill.records import Brief, Row, Turn, Usage
 
 SECRET = "sk-55-never-to-be-seen"
 SAFETY = """\
@@ -327,3 +327,12 @@ def test_a_secret_is_in_no_file_of_the_run(folder: Path, ledger: Ledger) -> None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {"ledger.db", "recipe.yaml", "a.jsonl"} <= {path.name for path in files}
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_conversation_is_exported_whole_or_not_at_all() -> None:
+    history = (Turn(role="user", content="写一首诗"), Turn(role="assistant", content="海阔天空。"))
+    row = Row(language="zh", instruction="再短一点", answer="海阔。", history=history)
+    said = export.messages(row, "海。")["messages"]
+    assert [turn["content"] for turn in said] == ["写一首诗", "海阔天空。", "再短一点", "海。"]
+    with pytest.raises(InputError, match="no Alpaca row: '写一首诗' has 3 turns"):
+        export.alpaca(row, row.answer)
