@@ -11,7 +11,25 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, computed_field
 
-from leafmill.ledger import CALLS, CANDIDATES, LEAVES, Ledger
+from filters.reliability import alpha, fleiss, interval
+from leafmill.ledger import CALLS, CANDIDATES, LEAVES, VOTES, Ledger
+
+
+class PanelReport(BaseModel):
+    """How far the annotators agree: on each candidate the votes of the last panel that looked at it, as ranks."""
+
+    rows: int
+    """candidates with two or more votes"""
+    agreement: float | None
+    """of the pairs of votes on one candidate, the share that is equal"""
+    alpha: float | None
+    """Krippendorff's, ordinal: 1 is perfect, 0 is chance"""
+    why: str
+    """why there is no alpha"""
+    interval: tuple[float, float] | None = None
+    """in which alpha lies with 95%, by bootstrap over candidates; for all leaves together only"""
+    kappa: float | None = None
+    """Fleiss', where every candidate has as many votes; for all leaves together only"""
 
 
 class LeafReport(BaseModel):
@@ -65,6 +83,8 @@ class RoleReport(BaseModel):
 class Report(BaseModel):
     leaves: list[LeafReport]
     roles: dict[str, RoleReport]
+    panel: dict[str, PanelReport] = {}
+    """by leaf, and of `all`; of those that have votes"""
 
     @property
     def total(self) -> LeafReport:
@@ -118,7 +138,7 @@ def read(ledger: Ledger) -> Report:
             failed_calls=dict(failed[leaf]),
             **(spent[leaf]._asdict() if leaf in spent else {}),
         )
-    return Report(leaves=list(leaves.values()), roles=_roles(ledger))
+    return Report(leaves=list(leaves.values()), roles=_roles(ledger), panel=_panel(ledger))
 
 
 def audit_size(defect_share: float, confidence: float) -> int:
@@ -140,6 +160,38 @@ def _failed_calls(ledger: Ledger) -> dict[str, Counter[str]]:
     for row in ledger.rows(wanted.group_by(c.leaf, c.role, c.status)):
         failed[row["leaf"]][f"{row['role']}:{row['status']}"] += row["n"]
     return failed
+
+
+def _panel(ledger: Ledger) -> dict[str, PanelReport]:
+    v, c = VOTES.c, CANDIDATES.c
+    last = sa.select(v.candidate, sa.func.max(v.seq).label("seq")).group_by(v.candidate).subquery()
+    wanted = (
+        sa.select(c.leaf, v.candidate, v.score)
+        .join(last, (v.candidate == last.c.candidate) & (v.seq == last.c.seq))
+        .join(CANDIDATES, c.id == v.candidate)
+        .order_by(c.leaf, v.candidate)
+    )
+    votes: dict[str, dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
+    for row in ledger.rows(wanted):
+        votes[row["leaf"]][row["candidate"]].append(row["score"])
+    units = {leaf: [*rows.values()] for leaf, rows in votes.items()}
+    if not units:
+        return {}
+    every = [unit for of_leaf in units.values() for unit in of_leaf]
+    drawn = interval(every, "ordinal")
+    whole = _agreed(every).model_copy(update={"interval": drawn and (drawn.low, drawn.high), "kappa": _kappa(every)})
+    return {**{leaf: _agreed(of_leaf) for leaf, of_leaf in units.items()}, "all": whole}
+
+
+def _agreed(units: list[list[float | None]]) -> PanelReport:
+    found = alpha(units, "ordinal")
+    return PanelReport(rows=found.units, agreement=found.agreement, alpha=found.value, why=found.why)
+
+
+def _kappa(units: list[list[float | None]]) -> float | None:
+    if any(len(unit) != len(units[0]) or None in unit for unit in units) or len(units[0]) < 2:
+        return None
+    return fleiss([[unit.count(score) for score in range(1, 6)] for unit in units]).value
 
 
 def _roles(ledger: Ledger) -> dict[str, RoleReport]:

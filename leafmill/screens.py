@@ -15,11 +15,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from leafmill.report import LeafReport, Report, RoleReport
+from leafmill.report import LeafReport, PanelReport, Report, RoleReport
 from leafmill.trace import Trace
 
 if TYPE_CHECKING:
     from graphs.estimate import Estimate, Figures, RoleEstimate
+    from leafmill.diversity import Diversity, Sound
 
 COLOURS = {"accepted": "green", "rejected": "yellow", "errored": "red", "waiting": "cyan", "open": "dim", "met": "green"}
 SHOWN = 5
@@ -55,9 +56,33 @@ def report(report_: Report, console: Console) -> None:
     if report_.roles:
         console.print("\nhow each role's calls went", style="italic")
         console.print(_role_table(report_.roles))
+    if any(one.rows for one in report_.panel.values()):
+        console.print("\nhow far annotators agree (alpha: 1 is perfect, 0 is chance)", style="italic")
+        console.print(_panel_table(report_.panel))
     for leaf in report_.leaves:
         if leaf.why:
             console.print(f"{leaf.leaf}: {leaf.outcome}: {leaf.why}", markup=False, highlight=False, soft_wrap=True)
+
+
+def diversity(found: Diversity, console: Console) -> None:
+    """How varied the accepted rows are, and how alike they sound, by leaf."""
+    if not found.leaves:
+        console.print("no row is accepted: there is nothing to measure")
+        return
+    console.print(f"how varied the accepted rows are (embedder {found.embedder})", style="italic", markup=False, highlight=False)
+    varied = _by_leaf("rows", "NovelSum", "cluster Gini", "axes even")
+    for leaf, one in found.leaves.items():
+        varied.add_row(leaf, str(one.rows), *map(_hundredths, (one.novelsum, one.gini)), _share(one.evenness))
+    console.print(varied)
+    for what in ("instructions", "answers"):
+        console.print(f"\nhow alike the {what} sound", style="italic")
+        alike = _by_leaf("distinct-1", "distinct-2", "begin alike")
+        alike.add_column("so", overflow="fold")
+        for leaf, one in found.leaves.items():
+            sound: Sound = getattr(one, what)
+            numbers = (*map(_hundredths, (sound.distinct1, sound.distinct2)), _share(sound.share))
+            alike.add_row(leaf, *numbers, escape(sound.opening or ""))
+        console.print(alike)
 
 
 def trace(trace_: Trace, console: Console, *, prompts: bool = True) -> None:
@@ -174,6 +199,33 @@ def _role_table(roles: Mapping[str, RoleReport]) -> Table:
         seconds = ("" if took is None else f"{took:.{1 if took >= 1 else 2}f} s" for took in (role.p50, role.p95))
         table.add_row(name, str(role.calls), str(role.failed), str(role.retries), str(role.tokens), *seconds)
     return table
+
+
+def _panel_table(panel: Mapping[str, PanelReport]) -> Table:
+    """Beside the raw agreement Krippendorff's alpha, which takes off what chance would give, or why there is none."""
+    table = _by_leaf("rows", "pairs equal", "alpha")
+    table.add_column("95%", overflow="fold")
+    for leaf, one in panel.items() if len(panel) > 2 else [(min(panel, key="all".__eq__), panel["all"])]:
+        between = "" if one.interval is None else f"{one.interval[0]:.2f} to {one.interval[1]:.2f}"
+        table.add_row(leaf, str(one.rows), _share(one.agreement), _hundredths(one.alpha), between or one.why)
+    return table
+
+
+def _by_leaf(*titles: str) -> Table:
+    """A table with a line for each leaf and columns of numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("leaf", overflow="fold", min_width=16)
+    for title in titles:
+        table.add_column(title, justify="right")
+    return table
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _hundredths(number: float | None) -> str:
+    return "-" if number is None else f"{number:.2f}"
 
 
 def _report_line(leaf: LeafReport, total: LeafReport, wide: bool) -> dict[str, str]:
