@@ -7,14 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from filters import words_en, words_zh
+from filters import form, words_en, words_zh
 from filters.gate import Stage, Subject, verdict
-from filters.text import CJK, HAN, KANA, normalise, remembered, script, units, without_code
+from filters.text import CJK, HAN, KANA, normalise, remembered, script, units
 from leafmill.records import Verdict
 
 _NOT_PROSE = re.compile(
     r"https?://\S+|www\.\S+|\S+@\S+\.\w+|<[^<>\n]{1,80}>|\$\$?[^$\n]+\$\$?|\\[a-z]+(?:\{[^{}]*\})*"  # addresses, tags, formulas
     r"|\w*[_\\/.]\w[\w/.\\]*|\w+\([^()\n]*\)"  # identifiers, paths, calls
+    r"|\d[\d.,]*"
     r"|[“\"「『《][^”\"」』》\n]{1,200}[”\"」』》]",  # what is quoted may be in any language
     re.ASCII,
 )
@@ -92,7 +93,7 @@ def _is_free(prompt: str) -> bool:
 
 @remembered
 def _prose(text: str) -> str:
-    return _NOT_PROSE.sub(" ", without_code(text))
+    return _NOT_PROSE.sub(" ", form.prose(text))
 
 
 @remembered

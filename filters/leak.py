@@ -15,6 +15,7 @@ _PROMPT_WORDS = tuple(map(re.compile, (*words_en.PROMPT_WORDS, *words_zh.PROMPT_
 _GIVEN_PROMPT = re.compile(f"{words_en.GIVEN_PROMPT}|{words_zh.GIVEN_PROMPT}")
 _MARKERS = tuple(map(re.compile, (*words_en.MARKERS, *words_zh.MARKERS)))
 _OPENINGS = tuple(re.compile(rf"[\"'*#>\s]*(?:{opening})") for opening in (words_en.ROLES, words_zh.ROLES))
+_DIALOGUE = re.compile(f"{words_en.DIALOGUE}|{words_zh.DIALOGUE}")
 _PREAMBLES = tuple(re.compile(rf"[\"'*#>\s]*(?:{preamble})") for preamble in (*words_en.PREAMBLES, *words_zh.PREAMBLES))
 
 
@@ -62,7 +63,8 @@ def in_instruction(text: str, has_input: bool = False) -> Found | None:
 def in_answer(text: str, prompt: str = "") -> Found | None:
     """What of a prompt is in an answer, if anything. What the question itself says may be said in the answer."""
     folded, asked = _lines(text), normalise(prompt)
-    found = _search("prompt_words", _PROMPT_WORDS, folded) or _search("marker", _MARKERS, folded) or _start("marker", _OPENINGS, folded)
+    openings = () if _DIALOGUE.search(asked) else _OPENINGS  # in a conversation somebody has to speak first
+    found = _search("prompt_words", _PROMPT_WORDS, folded) or _search("marker", _MARKERS, folded) or _start("marker", openings, folded)
     return found if found and found.phrase not in asked else None
 
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil
 from typing import ClassVar
 
 from filters.gate import Stage, Subject, verdict
-from filters.text import script, units
+from filters.text import units
+from filters.weights import load_tokenizer
 from leafmill.records import Row, Verdict
+from leafmill.tokens import count_prompt, count_tokens
 
 _FENCE = re.compile(r"(?m)^[ \t]*(```+|~~~+)")
-
-
-def estimate(text: str) -> int:
-    """Tokens of a text, roughly: one for a CJK character, four thirds for a word, one for every four characters of code and the like.
-
-    It errs on the high side; give the gate the tokenizer of the model that will be trained where the limit matters.
-    """
-    cjk = round(script(text) * (length := units(text)))
-    return max(cjk + ceil((length - cjk) * 4 / 3), cjk + (len(text) - cjk) // 4)
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,10 @@ class Length:
     max_answer: int = 6000
     max_tokens: int = 8192
     """prompt, reasoning and answer together; an answer is never cut to fit"""
-    count: Callable[[str], int] = field(default=estimate, repr=False, compare=False)
-    """counts tokens"""
+    tokenizer: str = ""
+    """folder or hub name of the model that will be trained: its tokens are counted, its chat template too; "": tokens are estimated"""
+    count: Callable[[Row], int] | None = field(default=None, repr=False, compare=False)
+    """counts tokens in the place of both"""
 
     def __post_init__(self) -> None:
         for low, high in ((self.min_instruction, self.max_instruction), (self.min_answer, self.max_answer), (1, self.max_tokens)):
@@ -84,7 +79,29 @@ class Length:
         return verdict(self, "reject", "length.open_fence", part=part) if len(_FENCE.findall(text)) % 2 else None
 
     def _tokens(self, row: Row) -> Verdict | None:
-        tokens = sum(self.count(text) for text in (row.prompt, row.reasoning, row.answer) if text)
+        count = self.count or (open_tokenizer(self.tokenizer) if self.tokenizer else estimate)
+        tokens = count(row)
         if tokens > self.max_tokens:
             return verdict(self, "reject", "length.tokens", value=tokens, threshold=self.max_tokens)
         return None
+
+
+def estimate(row: Row) -> int:
+    """Tokens of a row as a chat, roughly."""
+    return count_prompt(row.messages()) + count_tokens(row.reasoning)
+
+
+@functools.cache
+def open_tokenizer(path_or_name: str) -> Callable[[Row], int]:
+    """What counts a row by the tokenizer of a model: as its chat template writes it, or as plain texts where it has none. WeightsError."""
+    tokenizer = load_tokenizer(path_or_name)
+
+    def ids(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def count(row: Row) -> int:
+        if not tokenizer.chat_template:
+            return sum(ids(message["content"]) for message in row.messages()) + ids(row.reasoning)
+        return ids(tokenizer.apply_chat_template(row.messages(), tokenize=False)) + ids(row.reasoning)
+
+    return count

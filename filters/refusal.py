@@ -16,6 +16,7 @@ _KINDS = {
     for kind in words_en.REFUSALS
 }
 _INABILITY_NEAR = re.compile(rf"{words_en.REFUSED}|\bdon't have\b|{words_zh.REFUSED}|不能")
+_SYMPATHY = re.compile(rf"[\"'*#>\s]*(?:{words_en.SYMPATHY}|{words_zh.SYMPATHY})")
 _ABOUT_APOLOGY = re.compile(f"{words_en.ABOUT_APOLOGY}|{words_zh.ABOUT_APOLOGY}")
 
 
@@ -26,7 +27,7 @@ class Refusal:
     * `refusal.assistant`: it speaks of itself as an AI, unless the prompt does so first;
     * `refusal.inability`: "I cannot help with", 我无法提供;
     * `refusal.apology`: sorry, 抱歉, in an answer of fewer than `max_units` (Evol-Instruct: "sorry" and under 80 words). Where the prompt
-      is about apologising, the apology must go on to an inability within its first 120 characters.
+      is about apologising, or somebody is felt sorry for, it must go on to an inability within its first 120 characters.
     """
 
     name: ClassVar[str] = "refusal"
@@ -47,7 +48,8 @@ class Refusal:
                 continue
             if kind == "assistant" and found[0].strip() in prompt:
                 continue
-            if kind == "apology" and _ABOUT_APOLOGY.search(prompt) and not _INABILITY_NEAR.search(answer[:120]):
+            kind_words = kind == "apology" and (_ABOUT_APOLOGY.search(prompt) or _SYMPATHY.match(answer))
+            if kind_words and not _INABILITY_NEAR.search(answer[:120]):
                 continue
             return verdict(self, "reject", f"refusal.{kind}", value=length, threshold=limit, phrase=found[0])
         return verdict(self, "accept")

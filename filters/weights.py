@@ -20,7 +20,7 @@ class Weights(NamedTuple):
 
 def load_weights(
     path_or_name: str | Path,
-    kind: Literal["AutoModel", "AutoModelForCausalLM"],
+    kind: Literal["AutoModel", "AutoModelForCausalLM", "AutoModelForSequenceClassification"],
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
@@ -64,6 +64,21 @@ def load_weights(
         )
     revision = _fingerprint(folder) if here else str(getattr(model.config, "_commit_hash", None) or "unknown")[:12]
     return Weights(model.to(device).eval(), tokenizer, f"{folder.resolve().name if here else spec}@{revision}", dtype)
+
+
+def load_tokenizer(path_or_name: str | Path) -> Any:
+    """A tokenizer alone, from a folder or a hub name. Raises WeightsError."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    folder = Path(path_or_name).expanduser()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else str(path_or_name))
+    except (OSError, ValueError) as fault:
+        raise WeightsError(
+            f"no tokenizer at {str(path_or_name)!r}: {' '.join(str(fault).split())[:300]} "
+            "Give a folder with tokenizer.json, or a name of the Hugging Face hub, as `org/name`"
+        ) from fault
 
 
 def _fingerprint(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from filters.gate import Subject
+from filters.gate import Subject, judge
 from filters.language import Language
 from filters.leak import Leak
 from filters.length import Length, estimate
@@ -50,10 +50,44 @@ async def test_an_answer_may_be_one_unit_or_one_symbol(answer):
     assert await code(Length(), answer=answer, facts={"stage": "check"}) == "ok"
 
 
-async def test_the_shortest_answer_can_be_set_and_tokens_can_be_counted_by_a_tokenizer():
+async def test_the_shortest_answer_can_be_set():
     assert await code(Length(min_answer=5), answer="Yes it is") == "length.answer_short"
-    assert await code(Length(max_tokens=10, count=len), answer="Yes") == "length.tokens"
-    assert estimate("写一首诗") == 4
+
+
+def tokenizer(folder, template=None):
+    """A tokenizer of a model to be trained: one token a word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    saved = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", chat_template=template)
+    saved.save_pretrained(folder)
+    return str(folder)
+
+
+async def test_tokens_are_counted_by_the_tokenizer_of_the_model_that_will_be_trained(tmp_path):
+    row = {"instruction": "one two three", "answer": "four five"}
+    plain = tokenizer(tmp_path / "plain")
+    assert await code(Length(max_tokens=5, tokenizer=plain), **row) == "ok"
+    assert await code(Length(max_tokens=4, tokenizer=plain), **row) == "length.tokens"
+
+
+async def test_its_chat_template_is_counted_too(tmp_path):
+    chat = tokenizer(tmp_path / "chat", "{% for m in messages %} <{{ m.role }}> {{ m.content }} <end>{% endfor %}")
+    verdict = await Length(max_tokens=5, tokenizer=chat)(subject(instruction="one two three", answer="four five"))
+    assert (verdict.code, verdict.value) == ("length.tokens", 9)
+
+
+async def test_a_tokenizer_that_is_not_there_is_an_error_that_names_it(tmp_path):
+    verdict = await judge(Length(tokenizer=str(tmp_path / "none")), subject())
+    assert verdict.decision == "error"
+    assert str(tmp_path / "none") in verdict.evidence["message"]
+
+
+def test_without_one_tokens_are_estimated():
+    row = Row(language="zh", instruction="写一首关于大海的诗", answer="大海啊")
+    assert 12 <= estimate(row) <= 25
 
 
 @pytest.mark.parametrize(
@@ -66,6 +100,13 @@ async def test_the_shortest_answer_can_be_set_and_tokens_can_be_counted_by_a_tok
         ("en", "Explain the meaning of the idiom 塞翁失马 with an example from daily life", ""),
         ("en", "Print x", "x"),
         ("zh", "写首诗", "OK"),
+        (
+            "zh",
+            "编写一个程序来计算从k到n的整数之和",
+            "def total(k, n):\n    found = 0\n    for i in range(k, n + 1):\n        found += i\n    return found",
+        ),
+        ("zh", "写出查询部门预算的语句", "SELECT d.name, d.budget FROM department d\nWHERE d.budget > 100"),
+        ("zh", "找出所有和为十四的子集", "{12, 2}, {7, 3, 4}, {8, 2, 4}, {1, 13}"),
     ],
 )
 async def test_terms_code_and_translations_are_no_foreign_language(language, instruction, answer):
@@ -98,6 +139,14 @@ async def test_another_language_is_rejected_by_kind(language, instruction, answe
         ("I cannot assist with this request.", "inability"),
         ("我无法为您提供实时天气。", "inability"),
         ("**Unfortunately, I am unable to open links.**", "inability"),
+        ("I don't have access to the internet.", "inability"),
+        ("Your request goes against my guidelines.", "inability"),
+        ("I'm not comfortable writing that.", "inability"),
+        ("我没有权限查看您的订单。", "inability"),
+        ("您的请求违反了相关规定。", "inability"),
+        ("I am Qwen, a helpful assistant.", "assistant"),
+        ("I was created by OpenAI to help.", "assistant"),
+        ("我是通义千问，很高兴为您服务。", "assistant"),
     ],
 )
 async def test_T34_a_refusal_at_the_start_is_rejected_in_both_languages(answer, kind):
@@ -114,13 +163,21 @@ async def test_T34_sorry_in_a_letter_of_apology_is_kept():
     [
         ("Write a short apology to a friend", "I'm sorry I missed your party. Let me make it up to you."),
         ("写一句道歉的话", "对不起，我昨天不该对你发火。"),
+        ("My cat died and I feel sad", "I'm so sorry to hear that. Losing a pet is hard; give yourself time."),
+        ("我失恋了，很难过", "很抱歉听到这个消息，给自己一点时间吧。"),
         ("Why do models refuse?", 'They often say "I cannot help with that", which means little.'),
         ("You act as an AI language model that greets", "As an AI language model, I greet you."),
+        ("Write a diary entry", "I don't have a car, so I walk to work every day."),
+        ("写一句话介绍自己", "我不具名地写了一封信。"),
         ("Describe AI", "Artificial intelligence is a field. As an AI grows, so does its use."),
     ],
 )
 async def test_what_only_looks_like_a_refusal_is_kept(instruction, answer):
     assert await code(Refusal(), instruction=instruction, answer=answer) == "ok"
+
+
+async def test_sympathy_that_goes_on_to_refuse_is_rejected():
+    assert await code(Refusal(), answer="I'm sorry to hear that, but I can't help you.") == "refusal.apology"
 
 
 async def test_an_apology_about_apologies_that_still_refuses_is_rejected():
@@ -154,6 +211,8 @@ async def test_words_of_a_prompt_are_found_in_a_row(instruction, answer, expecte
         ("Explain the prompt that a shell shows", "", "It ends in a dollar sign."),
         ("Here is my essay. Please shorten it", "", "## Summary\nShort."),
         ("请给出三条写好提示词的建议", "", "一、说清楚任务。"),
+        ("Write a conversation about the weather", "", "User: Is it raining?\nBot: A little."),
+        ("根据给定的事实编写一段对话", "", "用户：今天下雨吗？\n机器人：有一点。"),
     ],
 )
 async def test_talk_about_prompts_is_no_leak(instruction, input, answer):
