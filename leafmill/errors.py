@@ -26,7 +26,7 @@
 Three policies follow from the shape. Input errors are found before a token is spent. Endpoint errors stop the run, because
 every further call would fail the same way. A call error is data: it is written to the ledger with its code and it never
 becomes a score, a default or a missing row. Other exit codes: 0 every leaf met its quota, 3 a leaf did not (`starved` or
-`budget`), 4 too large a share of the candidates ended in errors, 130 interrupted.
+`budget`), 4 too large a share of the candidates ended in errors, or a gate failed on a row of a file, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -68,6 +68,8 @@ class Row(Record):
     answer: str = ""
     reasoning: str = ""
     history: tuple[Turn, ...] = ()
+    steps: tuple[Turn, ...] = ()
+    """between the last message of the user and the answer: what the assistant called, and what its tools returned"""
 
     @property
     def prompt(self) -> str:
@@ -81,8 +83,8 @@ class Row(Record):
 
     @property
     def asked(self) -> tuple[Turn, ...]:
-        """All that stands before the answer, the last message of the user included."""
-        return (*self.history, Turn(role="user", content=self.prompt))
+        """All that stands before the answer: the last message of the user and the steps are in it."""
+        return (*self.history, Turn(role="user", content=self.prompt), *self.steps)
 
     def messages(self) -> list[dict[str, str]]:
         return [turn.model_dump() for turn in (*self.asked, Turn(role="assistant", content=self.answer))]

@@ -10,12 +10,14 @@ from leafmill.records import Row
 
 class Item(NamedTuple):
     line: int
-    """where it stands, from 1; in a Parquet file the number of the row"""
+    """where it stands, from 1; in a Parquet file or a JSON array the number of the row"""
     row: Row
     raw: dict[str, Any]
     """as it stood in the file: what is kept is written in these words"""
     task: str = ""
     """what kind of task the file says it is (`task`, `category`, `kind`), if it does"""
+    format: str = ""
+    """in which it was read"""
 
     @property
     def subject(self) -> Subject:
