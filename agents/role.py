@@ -153,7 +153,7 @@ def read(path: Path) -> Role:
     if path.stem != head.name and not path.stem.startswith(head.name + "."):
         raise source.fail(f"the file name must be {head.name}.md or {head.name}.<variant>.md, got {path.name!r}", ["name"])
     _check_contract(head, source)
-    offered = OFFERS[head.stage or "criticise"]
+    offered = OFFERS[head.stage or "annotate"]
     templates = [compiled(section.text, offered, str(path), section.line) for section in sections[1:]]
     contract = None if head.reply == "text" else reply_model(head.name, head.reply)
     variant = path.stem[len(head.name) + 1 :] or "default"

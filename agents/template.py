@@ -25,9 +25,9 @@ OFFERS: dict[str, frozenset[str]] = {
     "evolve": frozenset(LEAF | ROW | {"operator"}),
     "answer": frozenset(LEAF | ROW | {"answer", "feedback"}),
     "annotate": frozenset(LEAF | ROW | {"answer"}),
-    "criticise": frozenset(LEAF | ROW | {"answer"}),
+    "criticise": frozenset(LEAF | ROW | {"answer", "finding"}),
 }
-"""The variables that each stage offers to its templates. A role with `after:` is offered what the critic is."""
+"""The variables that each stage offers to its templates. A role with `after:` is offered what an annotator is."""
 
 FOREIGN = frozenset({"instruction", "input", "answer", "feedback", "scenario", "known"})
 """Variables whose text a model wrote."""

@@ -5,29 +5,40 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from filters.agreement import Agreement
+from filters.contamination.gate import Contamination
 from filters.critic import Critic
 from filters.dedup.exact import Exact
 from filters.dedup.minhash import Minhash
 from filters.dedup.semantic import Semantic
 from filters.evolution import Evolution
+from filters.form import Form
 from filters.gate import Gate
 from filters.language import Language
 from filters.leak import Leak
 from filters.length import Length
+from filters.pii import Pii
 from filters.refusal import Refusal
+from filters.repetition import Repetition
+from filters.safety import Safety
 from filters.scoring.ifd import Ifd
 from leafmill.errors import InputError, RecipeError, unknown
 
 GATES: dict[str, type[Any]] = {
     gate.name: gate
-    for gate in (Length, Language, Leak, Refusal, Evolution, Exact, Minhash, Semantic, Agreement, Critic, Ifd)  # cheap before dear
+    for gate in (
+        *(Length, Language, Form, Leak, Refusal, Evolution, Repetition, Exact, Minhash, Contamination, Pii, Semantic, Safety),
+        *(Agreement, Critic, Ifd),
+    )  # cheap before dear
 }
+ON_REQUEST = frozenset({Pii.name})
+"""Gates that a run asks only where its recipe or a leaf names them: what they need is not installed with the rest."""
 
 
 class Described(NamedTuple):
@@ -42,16 +53,18 @@ class Described(NamedTuple):
     """resources without which it cannot be made"""
 
 
-def make(name: str, settings: Mapping[str, Any] | None = None, **resources: Any) -> Gate:
-    """The gate `name` with the settings that a recipe gives; `resources` are what it works with (index, embedder, scorer, count).
+def make(name: str, settings: Mapping[str, Any] | None = None, folder: Path = Path(), **resources: Any) -> Gate:
+    """The gate `name` with the settings that a recipe gives, paths taken from `folder`; `resources` are what it works with (index,
+    embedder, scorer, count).
 
     Raises RecipeError for an unknown gate or setting (with the nearest match), a value of the wrong type, or one out of range.
     """
-    return _made(name, check(name, settings or {}), resources)
+    return _made(name, check(name, settings or {}, folder), resources)
 
 
-def check(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with their right types. Raises RecipeError for an unknown gate or setting (with the nearest match) or type."""
+def check(name: str, settings: Mapping[str, Any], folder: Path = Path()) -> dict[str, Any]:
+    """The settings with their right types, paths taken from `folder`. Raises RecipeError for an unknown gate or setting (with the nearest
+    match) or type."""
     if name not in GATES:
         raise RecipeError(unknown("gate", name, GATES))
     known = {field.name for field in _settings(GATES[name])}
@@ -60,6 +73,7 @@ def check(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise RecipeError(unknown(f"setting of gate {name!r}", key, known))
     values = {key: _typed(value, hints[key], f"gate {name!r}: {key}") for key, value in settings.items()}
+    values = {key: folder / value if isinstance(value, Path) else value for key, value in values.items()}
     # A gate checks ranges as it is made; what it works with does not matter to that.
     stand_ins = {field.name: SimpleNamespace(id="", min_tokens=0) for field in dataclasses.fields(GATES[name]) if _is_resource(field)}
     _made(name, values, stand_ins)

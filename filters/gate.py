@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from leafmill.errors import EndpointError, RunFolderError
 from leafmill.records import Brief, Decision, Row, State, Verdict, Vote, digest
@@ -48,8 +49,24 @@ class Gate(Protocol):
     async def __call__(self, subject: Subject) -> Verdict: ...
 
 
+class Mended(NamedTuple):
+    """A row as a gate would have it, and how often it changed what."""
+
+    row: Row
+    counts: Mapping[str, int]
+
+
+@runtime_checkable
+class Mending(Protocol):
+    """A gate that accepts a row but not as it is. Once all gates of a door accept, the row goes on as it was mended."""
+
+    def mend(self, row: Row) -> Mended: ...
+
+
 def version(gate: Any) -> str:
-    """Identifies a gate's rule and settings: `name@hash-of-settings`, over the fields with `repr=True`. Made once: they are frozen."""
+    """Identifies a gate's rule and settings: `name@hash-of-settings`, over the fields with `repr=True`. Made once: they are frozen.
+
+    A path counts by its name: where a folder lies changes no rule. A gate that reads a file has a field for what stands in it."""
     known: str | None = vars(gate).get("_version")
     if known is None:
         settings = {f.name: getattr(gate, f.name) for f in dataclasses.fields(gate) if f.repr}
@@ -93,6 +110,8 @@ async def refusal(gates: Iterable[Gate], subject: Subject, note: Callable[[Verdi
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.name
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -1,10 +1,9 @@
 """The state machine of one candidate, from its brief to its end.
 
     write =screen=> evolve (0..r rounds) =screen=> answer =check=> annotate (panel, parallel) -> criticise =agree=> score -> admit
-                       ^                              ^                                                       |       |
-                       |                              |'------------------ revise (0..r rounds) --------------'       |
-                       |                              '------------------------- misaligned --------------------------|
-                       '--------------------------------------------------------- too easy ---------------------------'
+                       ^                              ^                                            |  ^             | |
+                       |                              '----- revise (0..r rounds), misaligned -----'  '- misaligned-' |
+                       '----------------------------------------- too easy -------------------------------------------'
 
 An arrow with a name is an agent's door: what it made passes the gates of that stage before it goes on. Any gate, and any failed call, ends
 a candidate: `reject` decides what did not get in.
@@ -31,7 +30,7 @@ from langgraph.types import Command
 from agents import amender, annotator, answerer, critic, evolver, writer
 from agents.chat import Chat, Reply
 from agents.governor import Halted
-from filters.gate import ENDS, Gate, Stage, Subject, refusal
+from filters.gate import ENDS, Gate, Mending, Stage, Subject, refusal
 from filters.memory import Remembering
 from graphs.admission import Admission
 from leafmill.errors import CallError, ReplyError
@@ -42,10 +41,10 @@ from taxonomy import Leaf
 
 RECURSION_LIMIT = 1000
 """far above what the loops' own bounds allow: a guard against a bug in the routes"""
-SEND_BACK: Mapping[str, Literal["evolve", "answer"]] = {"ifd.too_easy": "evolve", "ifd.misaligned": "answer"}
-"""What a verdict of the score stage is sent back for, and to whom."""
+SEND_BACK: Mapping[str, Literal["evolve", "criticise"]] = {"ifd.too_easy": "evolve", "ifd.misaligned": "criticise"}
+"""What a verdict of the score stage is sent back for, and to whom. The critic sends on to the answerer."""
 MISALIGNED: Mapping[Language, str] = {"en": "The answer does not follow from what was asked.", "zh": "回答与所问的对不上。"}
-"""What the answerer is told then: the critic had nothing against the answer."""
+"""What the answerer is told of it where there is no critic, or none who says more."""
 HOLD = frozenset({"agreement.disagree"})
 """Rejections that a person should see: the panel is split, so nobody knows."""
 
@@ -64,6 +63,8 @@ class State(TypedDict, total=False):
     votes: list[Vote]
     critique: critic.Critique | None
     feedback: str
+    finding: str
+    """what the score gate found, while the critic has yet to look at it"""
     cut_off: bool
     lineage: list[dict[str, Any]]
     fallback: Ending | None
@@ -114,7 +115,8 @@ def start(brief: Brief) -> State:
     """The state in which a candidate enters its graph."""
     row = Row(language=brief.language, instruction="")
     counters: State = {"seq": 0, "evolved": 0, "answered": 0, "revised": 0, "returned": 0}
-    return {**counters, "brief": brief, "row": row, "parent": None, "votes": [], "lineage": [], "feedback": "", "cut_off": False}
+    told: State = {"feedback": "", "finding": "", "cut_off": False}
+    return {**counters, **told, "brief": brief, "row": row, "parent": None, "votes": [], "lineage": []}
 
 
 # -- the nodes, top down -----------------------------------------------------------------------------------------------
@@ -134,7 +136,8 @@ async def screen(state: State, context: Context, step: Step) -> Update:
     evolving = _will_evolve(state, context)
     verdict = await _judged("screen", state, context, step, but=context.memory if evolving else ())
     if verdict is None:
-        return {"goto": "evolve"} if evolving else {}
+        mended = _mended("screen", state, context, step)
+        return {**mended, "goto": "evolve"} if evolving else mended
     parent = state.get("parent")
     if parent is None or verdict.decision == "error" or verdict.gate in context.memory:
         return {"ending": _ending("screen", verdict)}
@@ -164,7 +167,7 @@ async def answer(state: State, context: Context, step: Step) -> Update:
 async def check(state: State, context: Context, step: Step) -> Update:
     """The gates on the answer."""
     verdict = await _judged("check", state, context, step)
-    return {"ending": _ending("check", verdict)} if verdict else {}
+    return {"ending": _ending("check", verdict)} if verdict else _mended("check", state, context, step)
 
 
 async def annotate(state: State, context: Context, step: Step) -> Update:
@@ -183,7 +186,13 @@ async def annotate(state: State, context: Context, step: Step) -> Update:
 
 
 async def criticise(state: State, context: Context, step: Step) -> Update:
-    return {"critique": await critic.criticise(context.chat, context.leaf, state["brief"], state["row"], step)}
+    """What the critic says. Of a misaligned answer it says what is wrong, and that goes to the answerer, whatever its score."""
+    finding = state["finding"]
+    critique = await critic.criticise(context.chat, context.leaf, state["brief"], state["row"], step, finding)
+    if not finding:
+        return {"critique": critique}
+    feedback = critique.reason or MISALIGNED[state["row"].language]
+    return {"critique": critique, "finding": "", "feedback": feedback, "goto": "answer"}
 
 
 async def agree(state: State, context: Context, step: Step) -> Update:
@@ -197,16 +206,20 @@ async def agree(state: State, context: Context, step: Step) -> Update:
     return {"ending": _ending("agree", verdict, hold=verdict.code in HOLD)}
 
 
-async def score(state: State, context: Context, step: Step) -> Update:
-    """The gates on the finished row. Too easy goes back to be evolved, misaligned to be answered anew, as often as `flow` allows."""
+async def score(state: State, context: Context, step: Step, criticised: bool = True) -> Update:
+    """The gates on the finished row. Too easy goes back to be evolved, misaligned to the critic and on to be answered anew (where there is
+    no critic, at once), as often as `flow` allows."""
     verdict = await _judged("score", state, context, step)
     if verdict is None:
         return {}
     ending, back = _ending("score", verdict), SEND_BACK.get(verdict.code)
     if back is None or state["returned"] >= context.flow.score_returns:
         return {"ending": ending}
-    feedback = MISALIGNED[state["row"].language] if back == "answer" else ""
-    return {"goto": back, "returned": state["returned"] + 1, "feedback": feedback, "fallback": ending}
+    sent: Update = {"goto": back, "returned": state["returned"] + 1, "feedback": "", "fallback": ending}
+    if back == "evolve":
+        return sent
+    language = state["row"].language
+    return {**sent, "finding": critic.MISALIGNED[language]} if criticised else {**sent, "goto": "answer", "feedback": MISALIGNED[language]}
 
 
 async def admit(state: State, context: Context, step: Step) -> Update:
@@ -266,7 +279,7 @@ def build(
     last, work = ("criticise", criticise) if criticised else ("annotate", annotate)
     add(last, _gated(work, "agree", agree), "score" if scored else "admit", "answer")
     if scored:
-        add("score", score, "admit", "evolve", "answer")
+        add("score", partial(score, criticised=criticised), "admit", "evolve", "criticise" if criticised else "answer")
     add("admit", admit, END)
     add("reject", reject, END)
     return graph.compile()
@@ -286,8 +299,9 @@ def _node(name: str, work: Work, then: str) -> Node:
 
     async def run(state: State, runtime: Runtime[Context]) -> Command[str]:
         context, brief = runtime.context, state["brief"]
-        # Limits do not rename a step, so that its recorded calls are found again: rounds of answers and evolutions do.
-        step = Step(brief.id, brief.leaf, state["seq"] + 1, f"{name}.{state['evolved']}.{state['answered']}")
+        # Limits do not rename a step, so that its recorded calls are found again: rounds of answers and evolutions do, and a second look.
+        again = ".again" if state["finding"] else ""
+        step = Step(brief.id, brief.leaf, state["seq"] + 1, f"{name}.{state['evolved']}.{state['answered']}{again}")
         if then == END:
             return Command(update={"seq": step.seq, **await work(state, context, step)})
         if context.admission.is_full(brief.leaf):
@@ -308,11 +322,12 @@ def _node(name: str, work: Work, then: str) -> Node:
 
 
 def _gated(work: Work, stage: str, gates: Work) -> Work:
-    """An agent's work, and then the gates at its door."""
+    """An agent's work, and then the gates at its door, unless the candidate has ended or is sent elsewhere."""
 
     async def both(state: State, context: Context, step: Step) -> Update:
         update = await work(state, context, step)
-        return update if update.get("ending") else await _then(stage, gates, update, state, context, step)
+        done = update.get("ending") or update.get("goto")
+        return update if done else await _then(stage, gates, update, state, context, step)
 
     return both
 
@@ -334,6 +349,18 @@ async def _judged(stage: Stage, state: State, context: Context, step: Step, but:
     subject = replace(_subject(state), facts={"stage": stage})
     gates = [gate for gate in context.gates.get(stage, ()) if gate.name not in but]
     return await refusal(gates, subject, partial(context.ledger.note_verdict, step))
+
+
+def _mended(stage: Literal["screen", "check"], state: State, context: Context, step: Step) -> Update:
+    """The row as the gates of a stage that mend would have it; the lineage says how often they changed what, and never what it was."""
+    row, lineage = state["row"], state["lineage"]
+    for gate in context.gates.get(stage, ()):
+        if isinstance(gate, Mending):
+            row, counts = gate.mend(row)
+            if counts:
+                part = "instruction" if stage == "screen" else "answer"
+                lineage = [*lineage, {"part": part, "step": step.name, "mended": gate.name, "counts": dict(counts)}]
+    return {} if lineage is state["lineage"] else {"row": row, "lineage": lineage}
 
 
 def _will_evolve(state: State, context: Context) -> bool:

@@ -261,6 +261,8 @@ def _rounds(prepared: Prepared, leaf: Leaf, stage: str, flow: Flow, case: Case) 
     can_revise = prepared.roles.at("criticise") and (on["agreement"] or on["critic"])
     revised = _loops(flow.revise_rounds if can_revise else 0, REVISED, case)
     returned = _loops(flow.score_returns if on["ifd"] else 0, RETURNED, case)
+    if stage == "criticise" and case == "most":
+        revised += returned  # a misaligned row is looked at twice: before it is answered anew, and after
     return {"write": 1.0, "evolve": flow.evolve_rounds + returned}.get(stage, 1.0 + revised + returned)
 
 

@@ -3,15 +3,19 @@ line before a token is spent."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from agents.role import BUILT_IN, Role, Roles
 from filters import catalogue
+from filters.contamination import testsets
+from filters.contamination.testsets import Benchmarks
+from filters.scoring.calibration import Calibration
 from leafmill.errors import InputError, OtherRecipeError, RecipeError, TaxonomyError, unknown
 from leafmill.recipe import Flow, Recipe
 from leafmill.records import Language
@@ -25,6 +29,8 @@ class Prepared:
     recipe: Recipe
     leaves: tuple[Leaf, ...]
     roles: Roles
+    tests: Benchmarks = field(default_factory=Benchmarks)
+    """the test sets that must not get into the data"""
 
     def languages(self, leaf: Leaf) -> tuple[Language, ...]:
         return languages_of(self.recipe, leaf)
@@ -42,12 +48,13 @@ def prepare(recipe: Recipe) -> Prepared:
     for name, settings in recipe.gates.items():
         _check_gate(recipe, name, settings)
     for leaf in leaves:
-        _check_gates_of(leaf)
+        _check_gates_of(leaf, recipe.path(""))
+    _check_bands(recipe, leaves)
     _check_aliases(recipe, roles)
     _check_prices(recipe, roles)
     _check_kin(recipe, roles)
     _check_stages(recipe, leaves, roles)
-    return Prepared(recipe, leaves, roles)
+    return Prepared(recipe, leaves, roles, find_tests(recipe))
 
 
 def find_taxonomies(recipe: Recipe) -> list[Taxonomy]:
@@ -96,6 +103,21 @@ def find_roles(recipe: Recipe) -> Roles:
     return roles.without(name for name, settings in recipe.roles.items() if settings.off)
 
 
+def find_tests(recipe: Recipe) -> Benchmarks:
+    """The recipe's test sets; none when nothing is held against them."""
+    found = []
+    for name, source in recipe.test_sets.items() if recipe.gates.get("contamination") is not False else ():
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise recipe.fail(f"{name!r} is no name for a test set: use letters, digits, hyphens and points", ("test_sets", name))
+        try:
+            found.append(testsets.load(name, source, recipe.path("")))
+        except InputError as fault:
+            if fault.place is None:
+                raise recipe.fail(str(fault), ("test_sets", name)) from fault
+            raise
+    return Benchmarks(tuple(found))
+
+
 def alias_of(recipe: Recipe, role: Role) -> str:
     """The alias of the model that plays a role: the recipe's word, else the role file's."""
     settings = recipe.roles.get(role.name)
@@ -126,13 +148,13 @@ def _check_gate(recipe: Recipe, name: str, settings: object) -> None:
         raise recipe.fail(unknown("gate", name, catalogue.GATES), ("gates", name))
     if isinstance(settings, dict):
         try:
-            catalogue.check(name, settings)
+            catalogue.check(name, settings, recipe.path(""))
         except InputError as fault:
             raise recipe.fail(str(fault), ("gates", name)) from None
 
 
-def _check_gates_of(leaf: Leaf) -> None:
-    """The gates that the taxonomy sets for a leaf."""
+def _check_gates_of(leaf: Leaf, folder: Path) -> None:
+    """The gates that the taxonomy sets for a leaf; a path in them is taken from the recipe's folder."""
     gates = leaf.settings.get("gates", {})
     if not isinstance(gates, dict):
         raise TaxonomyError(f"leaf {leaf.path}: settings.gates must be a mapping, got {gates!r}")
@@ -140,9 +162,18 @@ def _check_gates_of(leaf: Leaf) -> None:
         try:
             if settings is not False and not isinstance(settings, dict):
                 raise RecipeError(f"gate {name!r}: give its settings as a mapping, or false, got {settings!r}")
-            catalogue.check(name, settings or {})
+            catalogue.check(name, settings or {}, folder)
         except InputError as fault:
             raise TaxonomyError(f"leaf {leaf.path}: settings.gates: {fault}") from None
+
+
+def _check_bands(recipe: Recipe, leaves: Sequence[Leaf]) -> None:
+    """A bands file must know every language in which rows are wanted: without a band, none of them could be judged."""
+    bands = (recipe.gates.get("ifd") or {}).get("bands")
+    known = Calibration.read(recipe.path(bands)).bands if bands else {}
+    for language in sorted({language for leaf in leaves for language in languages_of(recipe, leaf)}) if bands else ():
+        if language not in known:
+            raise recipe.fail(f"{bands} has no bands for {language!r}: calibrate on rows of that language too", ("gates", "ifd", "bands"))
 
 
 def _check_aliases(recipe: Recipe, roles: Roles) -> None:

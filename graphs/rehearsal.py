@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast, get_args
 
+from agents import critic
 from agents.briefing import about_row
 from agents.contract import FieldSpec
 from agents.evolver import operator
@@ -90,7 +91,8 @@ class Rehearsal:
             texts |= {"answer": "", "feedback": ""}
         row = Row(language=brief.language, instruction=texts["instruction"], input=texts["input"], answer=texts["answer"])
         told = {**about_row(leaf, brief, row), "scenario": texts["scenario"], "feedback": texts["feedback"]}
-        return {**told, "operator": operator(brief, 0), "seeds": brief.seeds, "count": PAGE, "known": [texts["known"]] * PAGE}
+        told |= {"finding": critic.MISALIGNED[brief.language] if self._longest else "", "operator": operator(brief, 0)}
+        return {**told, "seeds": brief.seeds, "count": PAGE, "known": [texts["known"]] * PAGE}
 
     def _written(self, language: Language) -> dict[str, str]:
         """What models will have written, by the name that prompts have for it."""

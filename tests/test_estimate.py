@@ -227,6 +227,13 @@ def test_a_leaf_is_carried_by_its_own_settings(tmp_path: Path) -> None:
     assert most == {"t/a": 20 * 12, "t/b": 20 * 11, "t/c": 20 * 7}
 
 
+def test_at_most_each_return_is_an_evolution_an_answer_its_panel_and_two_critiques(tmp_path: Path) -> None:
+    """A row that is too easy goes to the evolver; a misaligned one to the critic, before it is answered and judged anew."""
+    one = {"target": 1, "limits": {"candidates_per_leaf": 1}, "gates": {"semantic": False}}
+    calls = {returns: planned(tmp_path, **one, flow={"score_returns": returns}).total["most"].calls for returns in (0, 2)}
+    assert calls[2] - calls[0] == 2 * 2 * (1 + 1 + 3 + 2)  # two returns, and each call made twice
+
+
 @settings(max_examples=30, deadline=None)
 @given(target=st.integers(1, 40), allowed=st.integers(1, 60), acceptance=st.floats(0.01, 1), rounds=st.integers(0, 3))
 def test_least_is_never_more_than_expected_nor_that_more_than_most(target: int, allowed: int, acceptance: float, rounds: int) -> None:

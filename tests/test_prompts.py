@@ -21,9 +21,10 @@ FULL: dict[str, Any] = {
     "seeds": [Seed(instruction=f"seed {n} " + "long " * 200, input="given " * 200) for n in range(3)], "scenario": "A clerk has two bills.",
     "count": 5, "known": [f"known {n}" for n in range(20)], "instruction": "Add the bills.", "input": "12 and 30", "answer": "42",
     "feedback": "Show the sum.", "operator": "deepen",
+    "finding": "It is off.",
 }  # fmt: skip
 BARE: dict[str, Any] = {
-    **FULL, "axes": {}, "seeds": (), "scenario": "", "known": [], "input": "", "feedback": "",
+    **FULL, "axes": {}, "seeds": (), "scenario": "", "known": [], "input": "", "feedback": "", "finding": "",
 }  # fmt: skip
 
 every_file = pytest.mark.parametrize("role", ROLES.files, ids=lambda role: f"{role.name}.{role.variant}")

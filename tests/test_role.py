@@ -29,7 +29,7 @@ You judge.
 """
 VALUES: dict[str, Any] = {
     "language": "en", "trail": "A > B", "description": "d", "axes": {"tone": "calm"}, "instruction": "i", "input": "", "answer": "a",
-    "feedback": "", "scenario": "s", "seeds": (), "count": 3, "known": ["k"], "operator": "o",
+    "feedback": "", "scenario": "s", "seeds": (), "count": 3, "known": ["k"], "operator": "o", "finding": "",
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_every_built_in_role_is_sound_speaks_both_languages_and_renders() -> Non
     roles = Roles.load(BUILT_IN)
     assert all(roles.speaks(name, language) for name in roles.names for language in ("en", "zh"))
     for role in roles.files:
-        messages = role.render({name: VALUES[name] for name in OFFERS[role.head.stage or "criticise"]})
+        messages = role.render({name: VALUES[name] for name in OFFERS[role.head.stage or "annotate"]})
         assert all(message["content"] for message in messages)
 
 
