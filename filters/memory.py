@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
+from filters.dedup.guard import Difference
 from filters.gate import Gate, Subject, refusal
 from leafmill.records import Verdict
 
@@ -52,9 +53,12 @@ class Preparing(Protocol):
     async def prepare(self, subjects: Sequence[Subject]) -> None: ...
 
 
-def spared(differences: Mapping[str, str]) -> dict[str, Any]:
-    """Evidence of the near rows that are no duplicates: id -> what differs. Nothing when there are none."""
-    return {"spared": dict(islice(differences.items(), SHOWN))} if differences else {}
+def spared(differences: Mapping[str, Difference]) -> dict[str, Any]:
+    """Evidence of the near rows that are no duplicates: id -> what differs, by kind. Nothing when there are none.
+
+    A gate that accepts a row because of the guard alone says so by the code `<gate>.spared`.
+    """
+    return {"spared": {id: difference._asdict() for id, difference in islice(differences.items(), SHOWN)}} if differences else {}
 
 
 async def restore(gate: Remembering, accepted: Sequence[Subject]) -> None:

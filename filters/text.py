@@ -17,13 +17,19 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 HAN = "々〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3041-\u30ff"
 CJK = HAN + KANA
-LONG = 2048
+LONG = 1024
 """characters over which a text is remembered only until a few others of its size have come"""
+MANY = 4096
+"""other texts that are remembered: those of a few batches"""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_UNIT = re.compile(rf"[{CJK}]|\d+(?:[.,]\d+)*(?![^\W_])|[^\W{CJK}]+(?:'[^\W\d_{CJK}]+)*")
+_OTHER_UNIT = rf"\d+(?:[.,]\d+)*(?![^\W_{CJK}])|[^\W{CJK}]+(?:'[^\W\d_{CJK}]+)*"
+_UNIT = re.compile(rf"[{CJK}]|{_OTHER_UNIT}")
+_SPAN = re.compile(rf"[{CJK}]+|{_OTHER_UNIT}")
+_ASCII_UNIT = re.compile(r"\d+(?:[.,]\d+)*(?![a-z\d])|\w+(?:'[a-z]+)*", re.ASCII)
+"""the same for folded text that is ASCII, which most English is"""
 _CJK_UNIT = re.compile(rf"[{CJK}]")
 _SPACE_BESIDE_CJK = re.compile(rf"(?<=[{CJK}]) | (?=[{CJK}])")
 _INVISIBLE = dict.fromkeys([0xAD, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065)])
@@ -32,8 +38,8 @@ _CODE = re.compile(r"(?ms)^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)|`[^`\n]+`")
 
 
 def remembered(work: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
-    """A function of a text that keeps its last results: those of 512 texts, and of 8 long ones, so that they stay small."""
-    many, few = functools.lru_cache(maxsize=512)(work), functools.lru_cache(maxsize=8)(work)
+    """A function of a text that keeps its last results: those of many texts, and of 8 long ones, so that they stay small."""
+    many, few = functools.lru_cache(maxsize=MANY)(work), functools.lru_cache(maxsize=8)(work)
 
     @functools.wraps(work)
     def known(text: str, *args: P.args, **named: P.kwargs) -> T:
@@ -61,7 +67,10 @@ def normalised_lines(text: str) -> str:
 @remembered
 def bare(text: str) -> str:
     """The normalised text without punctuation and symbols: its units joined by spaces, CJK characters joined by nothing."""
-    return _SPACE_BESIDE_CJK.sub("", " ".join(tokens(text)))
+    folded = normalise(text)
+    if folded.isascii():
+        return " ".join(_ASCII_UNIT.findall(folded))
+    return _SPACE_BESIDE_CJK.sub("", " ".join(_SPAN.findall(folded)))
 
 
 def tokens(text: str) -> list[str]:
@@ -70,7 +79,12 @@ def tokens(text: str) -> list[str]:
     >>> tokens("用 Python 3.11 排序")
     ['用', 'python', '3.11', '排', '序']
     """
-    return _UNIT.findall(normalise(text))
+    return units_of_normalised(normalise(text))
+
+
+def units_of_normalised(text: str) -> list[str]:
+    """The units of a text that is normalised already, or of a piece of one between spaces."""
+    return (_ASCII_UNIT if text.isascii() else _UNIT).findall(text)
 
 
 def units(text: str) -> int:
@@ -128,30 +142,46 @@ def _count(text: str) -> _Count:
 def _normalised(text: str) -> str:
     if text.isascii():  # the same, for nothing else in it can be folded
         return " ".join(text.lower().split())
+    folded = text.translate(_alone())
+    if not unicodedata.is_normalized("NFKC", folded):  # characters that become one: they have to be folded together
+        folded = _folded(text)
+    return " ".join(folded.split())
+
+
+def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text.translate(_INVISIBLE)).casefold()
-    folded = folded.translate(_simplified()).translate(_PLAIN)
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    return unicodedata.normalize("NFKC", folded.translate(_simplified()).translate(_PLAIN))
 
 
-class _Simplified(dict[int, str]):
-    """A `str.translate` table that learns each character when it first meets it.
+class _Learned(dict[int, str]):
+    """A `str.translate` table that learns each character when it first meets it."""
 
-    Character by character is many-to-one and enough for comparing; OpenCC's phrases would only matter for text that people read.
-    """
-
-    def __init__(self) -> None:
-        from opencc import OpenCC  # type: ignore[import-untyped]
-
-        self._convert = OpenCC("t2s").convert
+    def __init__(self, one: Callable[[str], str]) -> None:
+        self._one = one
 
     def __missing__(self, code: int) -> str:
-        was, now = "", chr(code)
-        while code > 0x2E7F and now != was:  # one character of the table needs two steps
-            was, now = now, self._convert(now)
-        self[code] = now
-        return now
+        self[code] = found = self._one(chr(code))
+        return found
 
 
 @functools.cache
-def _simplified() -> _Simplified:
-    return _Simplified()
+def _simplified() -> _Learned:
+    """Simplified for traditional Han. Character by character is many-to-one and enough for comparing; OpenCC's phrases would only
+    matter for text that people read."""
+    from opencc import OpenCC  # type: ignore[import-untyped]
+
+    convert = OpenCC("t2s").convert
+
+    def simplified(one: str) -> str:
+        was = ""
+        while one > "\u2e7f" and one != was:  # one character of the table needs two steps
+            was, one = one, convert(one)
+        return one
+
+    return _Learned(simplified)
+
+
+@functools.cache
+def _alone() -> _Learned:
+    """What each character is folded to where its neighbours do not matter, which is nearly everywhere."""
+    return _Learned(_folded)

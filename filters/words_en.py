@@ -4,12 +4,15 @@ NUMBERS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12,
     "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20,
     "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90, "hundred": 100,
-    "thousand": 1000, "million": 1000000, "billion": 1000000000, "dozen": 12, "twice": 2,
+    "thousand": 1000, "million": 1000000, "billion": 1000000000, "dozen": 12, "twice": 2, "half": 0.5, "third": 3, "fourth": 4,
+    "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10,
 }  # fmt: skip
 """words that mean a number; "one" is missing because it mostly does not ("one of the")"""
 
-NEGATIONS = r"\b(?:not|never|no|none|nothing|without|except|neither|nor|cannot|avoid(?:ing)?|exclud(?:e|es|ing)|omit(?:ting)?)\b|n't\b"
-"""one match is one negation: "do not use" and "without using" weigh the same"""
+NEGATIONS = frozenset(
+    str.split("not never no none nothing nobody without except neither nor cannot avoid avoiding exclude excludes excluding omit omitting")
+)
+"""each is one negation, and so is n't: "do not use" and "without using" weigh the same"""
 
 NOT_NEGATIONS = r"\bnot only\b|\bno problem\b|\bwhether or not\b|\bwhy not\b"
 
@@ -28,16 +31,85 @@ OPPOSITES = tuple(
 )
 """pairs of which one text has one and the other text the other"""
 
-ENTITIES = frozenset(
+UNITS = {
+    word: group.split("/")[0]
+    for group in str.split(
+        "km/kilometer/kilometers/kilometre/kilometres/kms mile/miles/mi m/meter/meters/metre/metres cm/centimeter/centimeters/centimetre/"
+        "centimetres mm/millimeter/millimeters/millimetre/millimetres foot/feet/ft inch/inches yard/yards/yd kg/kilogram/kilograms/kilo/"
+        "kilos/kgs g/gram/grams mg/milligram/milligrams pound/pounds/lb/lbs/£/gbp ounce/ounces/oz ton/tons/tonne/tonnes liter/liters/litre/"
+        "litres ml/milliliter/milliliters/millilitre/millilitres gallon/gallons pint/pints cup/cups teaspoon/teaspoons/tsp tablespoon/"
+        "tablespoons/tbsp second/seconds/sec/secs minute/minutes/min/mins hour/hours/hr/hrs day/days week/weeks month/months "
+        "year/years decade/decades century/centuries dollar/dollars/$/usd euro/euros/€/eur yen/jpy yuan/rmb/cny/¥ cent/cents rupee/rupees "
+        "percent/% celsius/°c/°celsius fahrenheit/°f/°fahrenheit kelvin kb/kilobyte/kilobytes mb/megabyte/megabytes gb/gigabyte/gigabytes "
+        "tb/terabyte/terabytes bit/bits byte/bytes hz/hertz khz/kilohertz mhz/megahertz ghz/gigahertz watt/watts kw/kilowatt/kilowatts "
+        "acre/acres hectare/hectares mph kph/kmh word/words sentence/sentences paragraph/paragraphs page/pages line/lines "
+        "character/characters degree/degrees"
+    )
+    for word in group.split("/")
+}
+"""a unit's names -> its first one"""
+PLAIN_UNITS = frozenset(
     str.split(
-        "french german spanish italian portuguese dutch russian arabic hindi japanese korean chinese mandarin cantonese english "
-        "latin greek turkish polish swedish thai vietnamese indonesian hebrew persian ukrainian python java javascript typescript "
-        "golang kotlin scala haskell perl ruby php sql mysql postgresql sqlite mongodb redis html css json yaml xml csv markdown "
-        "latex bash powershell numpy pandas pytorch tensorflow react django flask monday tuesday wednesday thursday friday saturday "
-        "sunday spring summer autumn winter"
+        "km mile cm mm inch kg mg ounce liter ml gallon minute hour dollar euro yen celsius fahrenheit kelvin kb mb gb tb byte "
+        "percent cent gram pint teaspoon tablespoon acre hectare hkd m2 km2 m3 kw"
     )
 )
-"""names that are names in any case; others are found by their capitals"""
+"""those that are units without a number before them, too; the others may be plain words (foot, second, line)"""
+
+LANGUAGES = frozenset(
+    str.split(
+        "french german spanish italian portuguese dutch russian arabic hindi japanese korean chinese mandarin cantonese english "
+        "latin greek turkish polish swedish norwegian danish finnish czech hungarian romanian bengali urdu tamil malay swahili thai "
+        "vietnamese indonesian hebrew persian ukrainian"
+    )
+)
+PROGRAMMING = frozenset(
+    str.split(
+        "python java javascript typescript golang kotlin scala haskell perl ruby php sql rust swift go r c c++ c# matlab lua julia fortran "
+        "cobol lisp prolog erlang elixir clojure dart groovy bash powershell assembly vba"
+    )
+)
+ENTITIES = frozenset(
+    str.split(
+        "python java javascript typescript golang kotlin scala haskell perl php sql mysql postgresql sqlite mongodb redis html css json "
+        "yaml xml csv markdown matlab fortran cobol latex bash powershell numpy pandas pytorch tensorflow react django flask "
+        "monday tuesday "
+        "wednesday thursday friday saturday sunday spring summer autumn winter"
+    )
+)
+"""with LANGUAGES, names that are names in any case; others are found by their capitals"""
+
+FIRST_NAMES = frozenset(
+    str.split(
+        "james john robert michael william david richard joseph thomas charles daniel matthew anthony mark steven paul andrew joshua "
+        "kenneth kevin brian george edward ronald timothy jason jeffrey ryan jacob gary nicholas eric jonathan stephen larry justin scott "
+        "brandon benjamin samuel gregory frank alexander raymond patrick jack dennis jerry tyler aaron jose adam henry nathan "
+        "douglas zachary "
+        "peter kyle walter ethan jeremy harold keith christian roger noah gerald carl terry sean austin arthur lawrence jesse dylan bryan "
+        "joe jordan billy bruce albert willie gabriel logan alan juan wayne roy ralph randy eugene vincent russell louis bobby "
+        "philip johnny "
+        "mary patricia jennifer linda elizabeth barbara susan jessica sarah karen lisa nancy betty margaret sandra ashley kimberly emily "
+        "donna michelle carol amanda dorothy melissa deborah stephanie rebecca sharon laura cynthia kathleen amy angela shirley "
+        "anna brenda "
+        "pamela emma nicole helen samantha katherine christine debra rachel carolyn janet catherine maria heather diane ruth julie olivia "
+        "joyce virginia victoria kelly lauren christina joan evelyn judith megan andrea cheryl hannah jacqueline martha gloria teresa ann "
+        "sara madison frances kathryn janice jean abigail alice julia judy sophia grace denise amber doris marilyn danielle beverly "
+        "isabella theresa diana natalie brittany charlotte marie kayla alexis lori tom tim bob bill jim mike dave dan sam ben max leo luke "
+        "jake josh matt nick alex chris tony steve greg jeff ted fred ken ron don ray kate lucy molly tina gina wendy carla carlos diego "
+        "luis pedro miguel ahmed ali omar fatima aisha priya raj ravi anita mei li wei yuki kenji hiro ivan olga elena boris lars ingrid "
+        "sven hans greta pierre sofia marco luca giulia nina claire oliver lily mia ella zoe chloe jenny jill jane nora toby kim tom"
+    )
+)
+"""names that are names at the start of a sentence too, where every word has a capital"""
+
+NAMED = frozenset(
+    str.split(
+        "is was has had will can does did wants wanted needs needed likes liked loves buys bought sells sold makes made earns earned works "
+        "worked lives lived goes went gets got gives gave takes took eats ate runs ran plays played reads spends spent decides decided "
+        "starts started plans planned and owns owned pays paid saves saved collects collected"
+    )
+)
+"""words after which the word before, at the start of a sentence, is a name, if it is no stop word"""
 
 STOP_WORDS = frozenset(
     str.split(
@@ -56,12 +128,18 @@ REFUSALS = {
     "assistant": (
         r"as an? (?:ai|artificial intelligence|(?:large )?language model|virtual assistant)\b",
         r"i(?:'m| am) (?:just |only )?an? (?:ai|artificial intelligence|(?:large )?language model)\b",
+        r"i(?:'m| am) (?:chatgpt|claude|qwen|gemini|deepseek|llama|kimi),",
+        r"i(?:'m| am| was) (?:a model )?(?:created|developed|trained|made) by (?:openai|anthropic|google|meta|alibaba|deepseek)\b",
     ),
     "inability": (
         rf"i(?:'m| am)? ?{REFUSED} (?:to )?(?:\w+ ){{0,2}}?(?:assist|help|provide|fulfil|fulfill|comply|complete|answer|generate|create|"
         r"write|do|support|engage|access|process|continue|offer|give|share|produce|discuss)\b",
         r"i (?:must|have to|need to) (?:respectfully )?(?:decline|refuse)\b",
         rf"(?:unfortunately|regrettably),? (?:i|we) ?{REFUSED}",
+        r"i (?:do not|don't) (?:have (?:the (?:ability|capability)|access to|real-time|personal (?:opinions|feelings|experiences|beliefs))|"
+        r"feel comfortable)\b",
+        r"i(?:'m| am) not comfortable\b",
+        r"(?:this|that|your) (?:request|question|prompt) (?:violates|goes against|is (?:against|inappropriate|outside))",
         r"(?:it is|it's) not (?:appropriate|ethical|possible for me)\b",
     ),
     "apology": (
@@ -73,6 +151,12 @@ REFUSALS = {
 """what a refusal starts with, by kind. An apology alone is the weakest sign: see `filters.refusal`"""
 
 ABOUT_APOLOGY = r"apolog|\bsorry\b|\bforgive|\bregret"
+
+SYMPATHY = r"(?:i(?:'m| am) )?(?:(?:so|very|really|truly) )?sorry (?:to hear|for (?:that|your|you)|about (?:that|your)|you|that you)\b"
+"""an apology that is none"""
+
+DIALOGUE = r"\b(?:dialog(?:ue)?|conversation|chat|interview|script|role[- ]?play|screenplay|debate)s?\b"
+"""what is asked for where an answer may begin with a speaker's name"""
 
 PROMPT_WORDS = (
     r"#+ ?(?:the )?(?:given|rewritten|created|new|original|final rewritten) prompt ?#*(?= ?:|#)",
@@ -108,3 +192,10 @@ TRANSLATION = (
     r"\btranslat|\b(?:in|into|to|from) (?:english|chinese|mandarin|cantonese|french|german|spanish|italian|portuguese|dutch|russian|arabic|"
     r"hindi|japanese|korean|latin|greek|turkish|polish|swedish|thai|vietnamese|indonesian)\b"
 )
+
+HANGING = (
+    "the", "an", "of", "and", "or", "but", "nor", "because", "although", "whereas", "while", "unless", "if", "from", "into", "between",
+    "among", "during", "their", "your", "its", "my", "our", "his", "very", "such as", "as well as", "due to", "is", "are", "was", "were",
+    "be", "been", "has", "have", "will", "would", "should", "could", "can", "may", "might", "must", "who", "whose", "every", "each of",
+)  # fmt: skip
+"""words that no sentence of prose ends on, or hardly any"""

@@ -16,7 +16,21 @@ from leafmill.errors import DiskError, EndpointDownError, RecipeError
 from leafmill.records import Row
 
 SUBJECT = Subject("s", Row(language="en", instruction="Write a poem about the sea", answer="The sea is wide."))
-PLAIN = ("length", "language", "leak", "refusal", "evolution", "exact", "minhash", "agreement", "critic")
+PLAIN = (
+    "length",
+    "language",
+    "form",
+    "leak",
+    "refusal",
+    "repetition",
+    "evolution",
+    "exact",
+    "minhash",
+    "pii",
+    "safety",
+    "agreement",
+    "critic",
+)
 
 
 @pytest.mark.parametrize("name", GATES)
@@ -53,7 +67,7 @@ async def test_T36_of_twins_exactly_one_is_admitted_and_always_the_same():
     for _ in range(20):
         first, second = await admit([Exact(), Minhash()], twins)
         assert [verdict.decision for verdict in first] == ["accept", "accept"]
-        assert (second[-1].code, second[-1].evidence) == ("exact.duplicate", {"kept": "b"})
+        assert (second[-1].code, second[-1].evidence) == ("exact.duplicate", {"view": "instruction", "kept": "b"})
 
 
 async def test_a_row_that_a_later_gate_rejects_is_remembered_by_none():
@@ -102,7 +116,7 @@ def test_every_gate_is_described_with_its_settings_and_what_it_needs():
     assert set(rows) == set(GATES)
     assert rows["minhash"].settings["threshold"] == 0.6
     assert rows["semantic"].needs == ("embedder", "index")
-    assert all(type(value) in (str, int, float, bool, type(None)) for row in rows.values() for value in row.settings.values())
+    assert all(type(value) in (str, int, float, bool, tuple, type(None)) for row in rows.values() for value in row.settings.values())
 
 
 @pytest.mark.parametrize("fault", [EndpointDownError("the embedder is down"), DiskError("the index is full")])
