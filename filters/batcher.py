@@ -4,8 +4,8 @@
         vector = await batcher.ask(text)          # from any number of coroutines of one event loop
 
 Greedy: whenever the worker is free it takes what is queued, so there is no timer to tune and batches grow with the load by
-themselves. Of what is queued it takes the oldest item and those nearest to it in length: the oldest always goes, so nothing
-starves, and little is lost to padding.
+themselves. The oldest item always goes, so nothing starves. With it go those nearest to it in length, so that little is lost to
+padding; or, where nothing is padded, those that came next.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class _Waiter(NamedTuple):
 class Batcher(Generic[Item, Result]):
     """Runs `work(items) -> results`, one result per item in the same order, in one thread of its own.
 
-    A batch holds at most `size` items, and at most `max_cost` counted as the device pays for it: items times the dearest one, for
-    all are padded to its length. An item dearer than `max_cost` goes alone. `cost` is the length of an item unless given.
+    A batch holds at most `size` items, and at most `max_cost` counted as the device pays for it: items times the dearest one where all
+    are `padded` to its length, else their sum. An item dearer than `max_cost` goes alone. `cost` is the length of an item unless given.
     What `work` raises is raised to each asker of that batch and to nobody else. Belongs to one event loop at a time.
     """
 
@@ -42,6 +42,7 @@ class Batcher(Generic[Item, Result]):
         size: int,
         max_cost: float | None = None,
         cost: Callable[[Item], float] | None = None,
+        padded: bool = True,
         name: str = "batcher",
     ) -> None:
         if size < 1 or (max_cost is not None and max_cost <= 0):
@@ -50,6 +51,7 @@ class Batcher(Generic[Item, Result]):
         self._size = size
         self._max_cost = float("inf") if max_cost is None else max_cost
         self._cost = cost or _length
+        self._padded = padded
         self._numbers = itertools.count()
         self._queue: dict[int, _Waiter] = {}  # in order of arrival
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -109,16 +111,19 @@ class Batcher(Generic[Item, Result]):
         return results
 
     def _take(self) -> list[_Waiter]:
-        oldest = next(iter(self._queue.values()))
-        near = heapq.nsmallest(self._size, self._queue.items(), key=lambda pair: (abs(pair[1].cost - oldest.cost), pair[0]))
         batch: list[_Waiter] = []
-        dearest = 0.0
-        for number, waiter in near:
-            dearest = max(dearest, waiter.cost)
-            if batch and dearest * (len(batch) + 1) > self._max_cost:
+        dearest = total = 0.0
+        for number, waiter in self._nearest() if self._padded else list(itertools.islice(self._queue.items(), self._size)):
+            dearest, total = max(dearest, waiter.cost), total + waiter.cost
+            if batch and (dearest * (len(batch) + 1) if self._padded else total) > self._max_cost:
                 break
             batch.append(self._queue.pop(number))
         return batch
+
+    def _nearest(self) -> list[tuple[int, _Waiter]]:
+        """The oldest item and those of like cost."""
+        oldest = next(iter(self._queue.values()))
+        return heapq.nsmallest(self._size, self._queue.items(), key=lambda pair: (abs(pair[1].cost - oldest.cost), pair[0]))
 
 
 def _length(item: object) -> float:

@@ -40,6 +40,18 @@ async def test_the_batch_is_the_oldest_item_and_those_nearest_to_it_in_length():
     assert batches == [[50, 49], [1, 2]]
 
 
+async def test_where_nothing_is_padded_batches_are_in_order_of_arrival_and_cost_their_sum():
+    batches: list[list[int]] = []
+
+    def work(items: list[int]) -> list[int]:
+        batches.append(items)
+        return items
+
+    async with Batcher(work, size=3, max_cost=60, cost=float, padded=False) as batcher:
+        await asyncio.gather(*map(batcher.ask, [50, 1, 9, 2, 70, 3, 4, 5, 6]))
+    assert batches == [[50, 1, 9], [2], [70], [3, 4, 5], [6]]
+
+
 async def test_a_failing_batch_reaches_all_of_its_askers_and_no_other():
     def work(items: list[str]) -> list[str]:
         if "bad" in items:

@@ -1,7 +1,10 @@
 """The IFD scorer and its gate: T1-T9 with exact numbers, first on toy functions, then on a tiny model that really runs."""
 
 import asyncio
+import copy
 import math
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +15,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from filters.gate import Subject, judge, version
+from filters.gate import Subject, judge
 from filters.scoring.ifd import Ifd
-from filters.scoring.scorer import IfdScore, Measure, Pair, Scorer, Span, TransformerNats, from_logits
+from filters.scoring.packing import PackedNats
+from filters.scoring.scorer import REVERSE, IfdScore, Measure, Pair, Scorer, _plain, from_logits
+from filters.scoring.spans import Span
 from leafmill.errors import InputError, WeightsError
-from leafmill.records import Row
+from leafmill.records import Row, Turn
 
 torch.set_num_threads(1)
 BOS, PROMPT, A, B = 0, 1, 2, 3
@@ -194,27 +199,30 @@ def random_spans(count, seed=0):
     return [Span(tuple(generator.integers(0, 400, size=length).tolist()), int(generator.integers(1, length))) for length in lengths]
 
 
+def engine(model, **options):
+    """The engine on a copy: it takes its model over."""
+    return PackedNats(copy.deepcopy(model), **options)
+
+
 @pytest.mark.parametrize("max_tokens", [1, 64, 200, 100_000])
 def test_T7_a_batch_of_mixed_lengths_equals_one_by_one_and_the_plain_reference(model, max_tokens):
     spans = random_spans(24)
     reference = from_logits(full_logits(model))(spans)
-    nats = TransformerNats(model, max_tokens=max_tokens)
-    assert nats(spans) == pytest.approx(reference, abs=1e-4)
+    assert engine(model, max_tokens=max_tokens)(spans) == pytest.approx(reference, abs=1e-4)
     assert np.ptp(reference) > 0.1  # a model that predicts everything alike would prove nothing
+
+
+@pytest.fixture(scope="module")
+def packed(model):
+    return engine(model)
 
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.integers(1, 12), max_tokens=st.integers(1, 400))
-def test_T7_no_batch_changes_a_loss(model, seed, count, max_tokens):
+def test_T7_no_batch_changes_a_loss(packed, seed, count, max_tokens):
     spans = random_spans(count, seed)
-    nats = TransformerNats(model, max_tokens=max_tokens)
-    assert nats(spans) == pytest.approx([nats([span])[0] for span in spans], abs=1e-4)
-
-
-def test_T7_projecting_a_few_positions_at_a_time_changes_nothing(model):
-    spans = random_spans(8)
-    whole = TransformerNats(model)(spans)
-    assert TransformerNats(model, max_logits=3 * 400)(spans) == pytest.approx(whole, abs=1e-5)
+    packed.max_tokens = max_tokens
+    assert packed(spans) == pytest.approx([packed([span])[0] for span in spans], abs=1e-4)
 
 
 async def test_T7_scores_do_not_depend_on_who_asks_at_the_same_time(folders):
@@ -262,9 +270,9 @@ def test_T8_ten_tokens_are_enough_and_a_bad_row_does_not_spoil_its_neighbours():
 
 
 def test_T8_a_model_that_gives_nan_is_unscorable_too(model):
-    broken_model = LlamaForCausalLM(model.config).eval()
+    broken_model = copy.deepcopy(model)
     torch.nn.init.constant_(broken_model.lm_head.weight, math.nan)
-    (found,) = Measure(TransformerNats(broken_model), BOS, "toy")([Pair([5, 6], list(range(12)))])
+    (found,) = Measure(PackedNats(broken_model), BOS, "toy")([Pair([5, 6], list(range(12)))])
     assert (found.state, found.code, found.s_cond) == ("unscorable", "ifd.not_finite", None)
 
 
@@ -277,34 +285,6 @@ def test_T9_one_over_the_window_scores_the_same_shorter_answer_in_both_passes():
     cond, uncond = asked[2:]
     assert len(cond.ids) == 32
     assert cond.ids[-11:] == uncond.ids[1:] == tuple(answer[:11])
-
-
-def test_an_exhausted_device_gets_half_the_batch_and_goes_on(model):
-    spans = random_spans(16)
-    expected = TransformerNats(model)(spans)
-    nats = TransformerNats(model, max_tokens=100_000)
-
-    def refuse(module, args, kwargs):
-        if kwargs["input_ids"].shape[0] > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-
-    hook = model.model.register_forward_pre_hook(refuse, with_kwargs=True)
-    try:
-        assert nats(spans) == pytest.approx(expected, abs=1e-4)
-    finally:
-        hook.remove()
-    assert nats.max_tokens < 1000
-
-
-def test_a_model_that_caps_its_logits_after_the_head_is_scored_with_the_cap():
-    from transformers import Gemma2Config, Gemma2ForCausalLM
-
-    torch.manual_seed(0)
-    small = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    gemma = Gemma2ForCausalLM(Gemma2Config(**small, num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.5)).eval()
-    torch.nn.init.normal_(gemma.lm_head.weight, std=1.0)
-    spans = random_spans(5)
-    assert TransformerNats(gemma)(spans) == pytest.approx(from_logits(full_logits(gemma))(spans), abs=1e-3)
 
 
 async def test_a_loaded_scorer_agrees_with_the_reference_and_says_what_it_is(folders, model):
@@ -320,6 +300,75 @@ async def test_a_loaded_scorer_agrees_with_the_reference_and_says_what_it_is(fol
     assert scorer.id == f"{found.model}|float32|{found.template}|128"
 
 
+CALL = [
+    Turn(role="system", content="Be brief."),
+    Turn(role="user", content="What is 2 + 3?"),
+    Turn(role="assistant", content="add(2, 3)"),
+    Turn(role="tool", content="5"),
+]
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt", "written"),
+    [
+        ("none", "写一首诗", "写一首诗"),
+        ("line", "写一首诗", "写一首诗\n"),
+        ("Q: {prompt}\nA: ", [Turn(role="user", content="{prompt}?")], "Q: {prompt}?\nA: "),
+        ("line", CALL, "system: Be brief.\nuser: What is 2 + 3?\nassistant: add(2, 3)\ntool: 5\n"),
+        ("chat", CALL, "<system>Be brief.<user>What is 2 + 3?<assistant>add(2, 3)<tool>5<assistant>"),
+    ],
+)
+async def test_all_turns_before_the_answer_are_its_prompt(folders, template, prompt, written):
+    asked = []
+    async with Scorer.load(folders["bos"], device="cpu", template=template, min_tokens=1) as scorer:
+        nats = scorer.measure.nats
+        scorer.measure = replace(scorer.measure, nats=lambda spans: asked.extend(spans) or nats(spans))
+        found = await scorer.score(prompt, "Yes, five.")
+    bpe = tokenizer("bos")
+    assert asked[0].head == (0, *bpe(written, add_special_tokens=False)["input_ids"])  # the first id once, also where a template writes it
+    assert (asked[1].head, found.state) == ((0,), "scored")
+
+
+async def test_turns_that_a_chat_template_refuses_are_explained_to_their_asker_alone(folders, tmp_path):
+    shutil.copytree(folders["bos"], tmp_path / "strict")
+    strict = tokenizer("bos")
+    strict.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system please') }}{% endif %}" + CHAT
+    strict.save_pretrained(tmp_path / "strict")
+    async with Scorer.load(tmp_path / "strict", device="cpu", template="chat", min_tokens=1) as scorer:
+        fine, refused = await asyncio.gather(scorer.score("Add.", "Yes, five."), scorer.score(CALL, "Five."), return_exceptions=True)
+    assert fine.state == "scored"
+    assert isinstance(refused, InputError)
+    assert re.search(r"refuses turns of system, user, assistant, tool \(no system please\); `template: line`", str(refused))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+async def test_the_reverse_score_is_that_of_the_two_in_each_others_place(folders, language):
+    prompt, answer = "写一首关于大海的诗", "大海啊，你全是水"
+    async with Scorer.load(folders["bos"], device="cpu", min_tokens=1) as scorer:
+        reverse = await scorer.reverse(prompt, answer, language)
+        forward = await scorer.score(prompt, answer)
+        swapped = await scorer.score(REVERSE[language].replace("{answer}", answer), prompt)
+        assert (await scorer.reverse(CALL, "Five.")).n == len(scorer._ids([_plain(CALL)])[0])
+        with pytest.raises(InputError, match="unknown language 'fr'"):
+            await scorer.reverse(prompt, answer, "fr")
+    assert replace(reverse, template=swapped.template) == swapped
+    assert reverse.n != forward.n
+    assert reverse.template.startswith(f"{forward.template}|reverse-{language}:")
+
+
+async def test_the_answers_of_one_prompt_are_scored_in_one_pass_that_holds_it_once(folders):
+    prompt, answers = "The answer: yes. " * 6, ["Yes, of course.", "No.", "大海啊，你全是水"]
+    lengths = []
+    async with Scorer.load(folders["bos"], device="cpu", min_tokens=1) as scorer:
+        apart = [await scorer.score(prompt, answer) for answer in answers]
+        inner = scorer.measure.nats.model.model
+        inner.register_forward_pre_hook(lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True)
+        together = await asyncio.gather(*(scorer.score(prompt, answer) for answer in answers))
+        head = 1 + len(scorer._ids([prompt + "\n"])[0])
+    assert [one.loss_ratio for one in together] == pytest.approx([one.loss_ratio for one in apart], abs=1e-4)
+    assert lengths == [head + sum(2 * one.n - 1 for one in together)]
+
+
 async def test_bfloat16_stays_within_two_hundredths_of_float32(folders):
     found = []
     for dtype in ("float32", "bfloat16"):
@@ -327,7 +376,7 @@ async def test_bfloat16_stays_within_two_hundredths_of_float32(folders):
             found.append([await scorer.score(prompt, answer) for prompt, answer in TEXTS])
     for exact, rough in zip(*found, strict=True):
         assert rough.loss_ratio == pytest.approx(exact.loss_ratio, abs=2e-2)
-        assert (exact.dtype, rough.dtype) == ("float32", "bfloat16")
+        assert (exact.dtype, rough.dtype) == ("float32", "bfloat16+float32")  # what is between the products stays exact
 
 
 async def test_another_template_or_another_model_is_another_scorer(folders):
@@ -347,51 +396,13 @@ def test_weights_that_are_not_there_or_are_of_something_else_are_explained(folde
         Scorer.load(folders["prefix"], device="cpu")
 
 
-@pytest.mark.parametrize(
-    ("ratio", "language", "outcome"),
-    [
-        (0.19, "zh", ("reject", "ifd.too_easy", 0.2)),
-        (0.2, "zh", ("accept", "ok", 1.0)),
-        (0.25, "en", ("reject", "ifd.too_easy", 0.3)),
-        (0.99, "en", ("accept", "ok", 1.0)),
-        (1.2, "en", ("reject", "ifd.misaligned", 1.0)),
-    ],
-)
-async def test_the_gate_keeps_what_is_inside_the_band_of_its_language(ratio, language, outcome):
-    gate = Ifd(Fixed(score(2 * ratio, 2.0)), low={"en": 0.3, "zh": 0.2})
-    verdict = await gate(subject(language))
-    assert (verdict.decision, verdict.code, verdict.threshold) == outcome
-
-
-async def test_the_evidence_holds_all_that_the_decision_rests_on():
-    verdict = await Ifd(Fixed(score(1.0, 2.0, truncated=True)), variant="ppl_ratio", low=0.1)(subject())
-    assert verdict.value == verdict.evidence["ppl_ratio"] == pytest.approx(math.exp(-1))
-    wanted = "n s_cond s_uncond loss_ratio ppl_ratio delta truncated model dtype template max_len variant scorer"
-    assert set(verdict.evidence) == set(wanted.split())
-    assert verdict.evidence["truncated"] is True
-
-
-def test_the_version_changes_with_the_settings_and_with_the_scorer():
-    other = Fixed(score(1.0, 2.0))
-    other.id = "another|float64|none|64"
-    gates = [Ifd(Fixed(None)), Ifd(Fixed(None), low=0.1), Ifd(Fixed(None), variant="ppl_ratio"), Ifd(other)]
-    assert len({version(gate) for gate in gates}) == 4
-    assert version(Ifd(Fixed(None))) == version(gates[0])
-
-
 async def test_a_scorer_that_breaks_is_an_error_and_not_a_rejection():
     def run_out(batch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def ids(text):
-        return list(map(ord, text))
+    def ids(texts):
+        return [list(map(ord, text)) for text in texts]
 
-    async with Scorer(measure(run_out), ids, ids) as scorer:
+    async with Scorer(measure(run_out), ids, lambda turns: turns[0].content) as scorer:
         verdict = await judge(Ifd(scorer), subject())
     assert (verdict.decision, verdict.code) == ("error", "ifd_crashed")
-
-
-@pytest.mark.parametrize("wrong", [{"variant": "loss"}, {"low": 1.0}, {"low": {"zh": 1.5}}, {"low": -0.1}, {"high": math.nan}])
-def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(InputError):
-        Ifd(Fixed(None), **wrong)

@@ -9,29 +9,36 @@ the same N ids, the first one included: the reference implementations lose or sh
 
     Scorer    text in, IfdScore out; batches what many ask at once
     Measure   token ids in, IfdScore out; knows the rules and no model
-    Nats      spans of token ids in, mean losses out: `TransformerNats` asks a model, `from_logits` a plain function
+    Nats      spans of token ids in, mean losses out: `PackedNats` (packing.py) asks a model, `from_logits` a plain function
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
 from filters.batcher import Batcher
+from filters.scoring.spans import Nats, Span
 from filters.weights import Weights, load_weights
 from leafmill.errors import InputError, WeightsError, unknown
-from leafmill.records import digest
-
-if TYPE_CHECKING:
-    import torch
+from leafmill.records import Turn, digest
 
 TEMPLATES = {"none": "{prompt}", "line": "{prompt}\n"}
 """How a prompt is written before its answer. `none` is the text as given; `line` ends it with a newline, as Superfiltering does."""
+
+REVERSE = {
+    "en": "{answer}\n\nThe text above answers this request:",
+    "zh": "{answer}\n\n上面的文字回答的是这个请求：",
+}
+"""How an answer asks for its prompt: the prompt of `Scorer.reverse`, by the language of the row, to be written by the template in turn."""
+
+Prompt = str | Sequence[Turn]
+"""What stands before an answer: one message of a user, or all turns of a conversation."""
 
 
 @dataclass(frozen=True)
@@ -83,16 +90,6 @@ class Pair(NamedTuple):
     prompt: Sequence[int]
     answer: Sequence[int]
 
-
-class Span(NamedTuple):
-    """A sequence of token ids of which the last `n` are scored."""
-
-    ids: tuple[int, ...]
-    n: int
-
-
-Nats = Callable[[Sequence[Span]], Sequence[float]]
-"""Mean loss of each span's last `n` ids, in nats per token."""
 
 Logits = Callable[[list[tuple[int, ...]]], Sequence[np.ndarray]]
 """For each sequence of ids an array (length, vocabulary) of logits or log-probabilities; row i predicts id i + 1."""
@@ -193,112 +190,39 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-class TransformerNats:
-    """`Nats` from a causal language model of transformers.
+class Asked(NamedTuple):
+    """A prompt as it is written before its answer."""
 
-    Sequences of like length share a forward pass of at most `max_tokens` padded ids; the vocabulary is projected for answer
-    positions only, `max_logits` numbers at a time, and reduced in float32. Out of memory halves the pass and lowers
-    `max_tokens` for good; a sequence that does not fit alone raises. Not for use from two threads at once.
-    """
-
-    def __init__(self, model: Any, *, max_tokens: int = 2048, max_logits: int = 2**25) -> None:
-        self.model = model
-        self.max_tokens = max_tokens
-        self._max_logits = max_logits  # 128 MB of float32
-        self._head = self._plain_head()
-
-    def __call__(self, spans: Sequence[Span]) -> list[float]:
-        losses = [math.nan] * len(spans)
-        for group in self._groups(spans):
-            for i, loss in zip(group, self._fitting([spans[i] for i in group]), strict=True):
-                losses[i] = loss
-        return losses
-
-    def _groups(self, spans: Sequence[Span]) -> Iterator[list[int]]:
-        group: list[int] = []
-        for i in sorted(range(len(spans)), key=lambda i: len(spans[i].ids)):
-            if group and len(spans[i].ids) * (len(group) + 1) > self.max_tokens:
-                yield group
-                group = []
-            group.append(i)
-        if group:
-            yield group
-
-    def _fitting(self, spans: list[Span]) -> list[float]:
-        try:
-            return self._forward(spans)
-        except RuntimeError as fault:
-            if len(spans) == 1 or not _out_of_memory(fault):
-                raise
-        # Past the except clause, so that the failed pass and its tensors are no longer held by a traceback.
-        self.max_tokens = min(self.max_tokens, len(spans) * len(spans[-1].ids) // 2)
-        half = len(spans) // 2
-        return self._fitting(spans[:half]) + self._fitting(spans[half:])
-
-    def _forward(self, spans: list[Span]) -> list[float]:
-        import torch
-        from torch.nn.functional import cross_entropy
-
-        with torch.inference_mode():
-            lengths = torch.tensor([len(span.ids) for span in spans])
-            width = int(lengths.max())
-            # Padded on the right with any valid id: what comes later cannot be seen by what is scored.
-            ids = torch.tensor([[*span.ids, *[span.ids[0]] * (width - len(span.ids))] for span in spans], device=self.model.device)
-            mask = (torch.arange(width) < lengths[:, None]).long().to(self.model.device)
-            rows = torch.tensor([row for row, span in enumerate(spans) for _ in range(span.n)], device=self.model.device)
-            columns = torch.tensor([c for span in spans for c in range(len(span.ids) - span.n, len(span.ids))], device=self.model.device)
-            states, head = self._states(ids, mask)
-            states, targets = states[rows, columns - 1], ids[rows, columns]
-            step = max(1, self._max_logits // self.model.get_output_embeddings().weight.shape[0])
-            losses = torch.cat(
-                [
-                    cross_entropy(head(some).float(), wanted, reduction="none")
-                    for some, wanted in zip(torch.split(states, step), torch.split(targets, step), strict=True)
-                ]
-            )
-            return [float(part.double().mean()) for part in torch.split(losses.cpu(), [span.n for span in spans])]
-
-    def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
-        """(batch, length, features), and what turns features into logits."""
-        asked: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-        if self._head is None:
-            return self.model(**asked).logits, lambda logits: logits
-        return self.model.base_model(**asked).last_hidden_state, self._head
-
-    def _plain_head(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """The output projection, if it alone makes this model's logits: some models scale or cap them after it. Asked, not looked up."""
-        import torch
-
-        head = self.model.get_output_embeddings()
-        if self.model.base_model is self.model:
-            return None
-        with torch.inference_mode():
-            ids = torch.arange(8, device=self.model.device)[None] % head.weight.shape[0]
-            alike = torch.equal(head(self.model.base_model(input_ids=ids).last_hidden_state), self.model(input_ids=ids).logits)
-        return head if alike else None
+    prompt: str
+    answer: str
 
 
-def _out_of_memory(fault: RuntimeError) -> bool:
-    import torch
-
-    return isinstance(fault, torch.OutOfMemoryError) or "can't allocate memory" in str(fault)  # the second is the CPU's
+Ids = Callable[[list[str]], list[list[int]]]
+"""Tokenises texts without special tokens."""
 
 
 class Scorer:
     """Scores (prompt, answer) texts; ask it from as many coroutines as you like.
 
-    `prompt_ids` and `answer_ids` tokenise without special tokens; the first one applies the template. `await scorer.score(...)`
-    gives an `IfdScore`; what goes wrong in the model is raised to those whose rows were in that batch.
+    `write` writes turns as the text that stands before an answer, `ids` tokenises. Two threads take turns: one tokenises the next rows
+    while the other has the model at work. What goes wrong in either is raised to those whose rows were in that batch.
     """
 
     def __init__(
-        self, measure: Measure, prompt_ids: Callable[[str], list[int]], answer_ids: Callable[[str], list[int]], *, size: int = 64
+        self, measure: Measure, ids: Ids, write: Callable[[Sequence[Turn]], str], *, size: int = 256, max_cost: float | None = None
     ) -> None:
         self.measure = measure
-        self._prompt_ids = prompt_ids
-        self._answer_ids = answer_ids
-        # Tokenising is the worker's too, so the event loop stays free; before it, characters stand in for tokens.
-        self._batcher = Batcher(self._work, size=size, cost=lambda row: len(row.prompt) + 2 * len(row.answer), name="scorer")
+        self._ids = ids
+        self._write = write
+        self._tokenising = Batcher(self._tokenise, size=size, padded=False, name="tokeniser")
+        self._scoring: Batcher[Pair, IfdScore] = Batcher(
+            lambda pairs: self.measure(pairs),
+            size=size,
+            max_cost=max_cost,
+            cost=lambda pair: len(pair.prompt) + 2 * len(pair.answer),
+            padded=False,
+            name="scorer",
+        )
 
     @classmethod
     def load(
@@ -315,25 +239,25 @@ class Scorer:
     ) -> Self:
         """A scorer of a transformers model: a folder or a hub name.
 
-        `auto` is bfloat16 on a CUDA device that has it, else float32 on the CPU. `template`: "none", "line", "chat" (the
-        tokenizer's own, up to the assistant's header), or a text with `{prompt}` in it. `threads` bounds torch on the CPU, for
-        the whole process. `max_tokens` bounds the padded ids of one forward pass. Raises WeightsError, or InputError for a template.
+        `auto` is bfloat16 on a CUDA device that has it, else float32. bfloat16 on the CPU is that of the matrix products alone, about
+        twice as fast there; what is between them stays float32. `template`: "none", "line", "chat" (the tokenizer's own, up to the
+        assistant's header), or a text with `{prompt}` in it. `threads` bounds torch on the CPU, for the whole process. `max_tokens` bounds
+        the ids of one forward pass. Raises WeightsError, or InputError for a template.
         """
         weights = load_weights(path_or_name, "AutoModelForCausalLM", device, dtype, threads)
-        ctx0 = _first_id(weights)
-        label, render = _template(template, weights)
+        from filters.scoring.packing import PackedNats
 
-        def ids(text: str) -> list[int]:
-            found: list[int] = weights.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ctx0 = _first_id(weights)
+        label, write = _template(template, weights)
+        limit = getattr(weights.model.config, "max_position_embeddings", None) or max_len
+        window = min(max_len, limit)
+        nats = PackedNats(weights.model, max_tokens=max_tokens, window=window)
+
+        def ids(texts: list[str]) -> list[list[int]]:
+            found: list[list[int]] = weights.tokenizer(texts, add_special_tokens=False)["input_ids"]
             return found
 
-        def prompt_ids(text: str) -> list[int]:
-            found = ids(render(text))
-            return found[1:] if template == "chat" and found[:1] == [ctx0] else found  # many chat templates write BOS themselves
-
-        limit = getattr(weights.model.config, "max_position_embeddings", None) or max_len
-        nats = TransformerNats(weights.model, max_tokens=max_tokens or (2048 if weights.model.device.type == "cpu" else 16_384))
-        return cls(Measure(nats, ctx0, weights.id, weights.dtype, label, min(max_len, limit), min_tokens), prompt_ids, ids)
+        return cls(Measure(nats, ctx0, weights.id, nats.dtype, label, window, min_tokens), ids, write, max_cost=4 * nats.max_tokens)
 
     @property
     def id(self) -> str:
@@ -344,12 +268,29 @@ class Scorer:
     def min_tokens(self) -> int:
         return self.measure.min_tokens
 
-    async def score(self, prompt: str, answer: str) -> IfdScore:
-        """The score of `answer` given `prompt`. Of a conversation: the last assistant turn, given all before it as rendered text."""
-        return await self._batcher.ask(_Texts(prompt, answer))
+    @property
+    def info(self) -> str:
+        """How the model is run, in words: packed, or in some slower way and why."""
+        return str(getattr(self.measure.nats, "info", "a plain function"))
+
+    async def score(self, prompt: Prompt, answer: str) -> IfdScore:
+        """The score of `answer` given `prompt`: of the last assistant turn, given all turns before it."""
+        return await self._ask(Asked(self._write(_turns(prompt)), answer))
+
+    async def reverse(self, prompt: Prompt, answer: str, language: str = "en") -> IfdScore:
+        """How well the answer predicts its prompt (the reverse IFD of Reflection-Tuning): the score with the two in each other's place.
+
+        The answer asks for its prompt in the words of `REVERSE`; a conversation is predicted as it is written without a template.
+        """
+        if language not in REVERSE:
+            raise InputError(unknown("language", language, REVERSE))
+        asking = REVERSE[language].replace("{answer}", answer)
+        found = await self._ask(Asked(self._write(_turns(asking)), _plain(_turns(prompt))))
+        return replace(found, template=f"{found.template}|reverse-{language}:{digest(REVERSE[language], length=8)}")
 
     async def aclose(self) -> None:
-        await self._batcher.aclose()
+        await self._tokenising.aclose()
+        await self._scoring.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -357,13 +298,25 @@ class Scorer:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _work(self, rows: list[_Texts]) -> list[IfdScore]:
-        return self.measure([Pair(self._prompt_ids(row.prompt), self._answer_ids(row.answer)) for row in rows])
+    async def _ask(self, asked: Asked) -> IfdScore:
+        return await self._scoring.ask(await self._tokenising.ask(asked))
+
+    def _tokenise(self, rows: list[Asked]) -> list[Pair]:
+        """Each text once: the answers of one prompt share it."""
+        texts = list(dict.fromkeys(text for row in rows for text in row))
+        known = dict(zip(texts, self._ids(texts), strict=True))
+        return [Pair(known[row.prompt], known[row.answer]) for row in rows]
 
 
-class _Texts(NamedTuple):
-    prompt: str
-    answer: str
+def _turns(prompt: Prompt) -> Sequence[Turn]:
+    return [Turn(role="user", content=prompt)] if isinstance(prompt, str) else prompt
+
+
+def _plain(turns: Sequence[Turn]) -> str:
+    """A conversation as text: the one message of a user as it is, else every turn behind the name of its role, a line break between."""
+    if len(turns) == 1 and turns[0].role == "user":
+        return turns[0].content
+    return "\n".join(f"{turn.role}: {turn.content}" for turn in turns)
 
 
 def _first_id(weights: Weights) -> int:
@@ -375,20 +328,29 @@ def _first_id(weights: Weights) -> int:
     raise WeightsError(f"the tokenizer of {weights.id} has no BOS, no EOS and no <|endoftext|>: there is nothing to begin a text with")
 
 
-def _template(template: str, weights: Weights) -> tuple[str, Callable[[str], str]]:
-    """The label that a score carries (name and hash), and what writes a prompt."""
+def _template(template: str, weights: Weights) -> tuple[str, Callable[[Sequence[Turn]], str]]:
+    """The label that a score carries (name and hash), and what writes the turns before an answer."""
     tokenizer = weights.tokenizer
     if template == "chat":
         if not tokenizer.chat_template:
             raise WeightsError(f"the tokenizer of {weights.id} has no chat template; set `template: line`, which needs none")
 
-        def chat(prompt: str) -> str:
-            turn = [{"role": "user", "content": prompt}]
-            return str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        def chat(turns: Sequence[Turn]) -> str:
+            import jinja2
+
+            messages = [turn.model_dump() for turn in turns]
+            try:
+                text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            except jinja2.TemplateError as fault:
+                roles = ", ".join(turn.role for turn in turns)
+                raise InputError(
+                    f"the chat template of {weights.id} refuses turns of {roles} ({fault}); `template: line` takes any"
+                ) from fault
+            return text.removeprefix(tokenizer.bos_token or "")  # many write BOS themselves; the first id is put there anyway
 
         return f"chat:{digest(tokenizer.chat_template, length=8)}", chat
     text = TEMPLATES.get(template, template)
     if "{prompt}" not in text:
         raise InputError(unknown("template", template, [*TEMPLATES, "chat", "a text with {prompt} in it"]))
     name = template if template in TEMPLATES else "text"
-    return f"{name}:{digest(text, length=8)}", lambda prompt: text.replace("{prompt}", prompt)
+    return f"{name}:{digest(text, length=8)}", lambda turns: text.replace("{prompt}", _plain(turns))
