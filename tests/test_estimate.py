@@ -179,7 +179,7 @@ def wordy(request: Any, case: Any) -> Any:
 
 async def test_a_run_in_which_all_goes_as_badly_as_it_may_takes_no_more_than_the_most(tmp_path: Path, server: ScriptedServer) -> None:
     server.script = Cast(**dict.fromkeys(("writer", "evolver", "answerer", "annotator", "critic"), wordy))
-    off = dict.fromkeys(("semantic", "ifd", "length", "minhash", "evolution", "language", "exact"), False)
+    off = dict.fromkeys(("semantic", "ifd", "length", "minhash", "evolution", "language", "exact", "form", "repetition"), False)
     wanted = recipe(tmp_path, server, target=3, limits={"candidates_per_leaf": 3}, flow={"revise_rounds": 0}, gates=off)
     total = estimate(prepare(wanted), RunFolder(tmp_path / "run")).total
     run = await go(wanted, tmp_path)

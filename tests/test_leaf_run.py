@@ -182,7 +182,10 @@ async def test_twins_of_two_leaves_give_one_row_but_which_depends_on_who_comes_f
 async def test_what_leaves_remember_is_restored_even_if_the_first_leaf_has_a_gate_off(tmp_path: Path, server: ScriptedServer) -> None:
     taxonomy(tmp_path, "ab", {"a": {"gates": {"exact": False, "minhash": False}}})
     twin = {"instruction": "Explain how the twin invoice b-0 gets filed on shelf 5.", "input": ""}
-    server.script = Cast(writer=lambda request, case: twin if case.leaf == "b" else None)
+    other = "Take the lift to the third floor and ask the porter for the key to the long cabinet."
+    server.script = Cast(
+        writer=lambda request, case: twin if case.leaf == "b" else None, answerer=lambda request, case: other if case.leaf == "b" else None
+    )
     await go(recipe(tmp_path, server, target=1, **FLAT), tmp_path)
     await go(recipe(tmp_path, server, target=2, limits={"candidates_per_leaf": 4}, **FLAT), tmp_path)
     assert [number for leaf, number in told(tmp_path).accepted if leaf == "t/b"] == [0]
