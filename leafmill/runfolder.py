@@ -91,7 +91,6 @@ class RunFolder:
             if not path.is_file() or path.read_bytes() != text.encode():  # a score of files, each of which would wait for the disk
                 write_whole(path, text, at_once=False)
 
-
     def write_test_sets(self, sets: Mapping[str, str]) -> None:
         """Write down the test sets as used, by name, and drop those of another time. Raises DiskError."""
         for name, text in sets.items():

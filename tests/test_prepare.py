@@ -74,7 +74,7 @@ def test_a_recipe_whose_names_are_known_is_ready(tmp_path: Path) -> None:
         ("roles:\n  critic:\n    model: juge", "recipe.yaml:6: role 'critic': unknown model alias 'juge': did you mean 'judge'?"),
         ("roles: {answerer: {off: true}}", "recipe.yaml:4: no role of stage 'answer' speaks 'en': none at all"),
         ("roles: {evolver: {off: true}}\nflow: {evolve_rounds: 0}", "recipe.yaml:4: no role of stage 'evolve' speaks 'en': none at all"),
-        ("gates:\n  minhsh: false", "recipe.yaml:5: unknown gate 'minhsh': did you mean 'minhash'? known: agreement, contamination, critic"),
+        ("gates:\n  minhsh: false", "recipe.yaml:5: unknown gate 'minhsh': did you mean 'minhash'? known: agreement, contamination"),
         ("gates: {minhash: {treshold: 1}}", "recipe.yaml:4: unknown setting of gate 'minhash' 'treshold': did you mean 'threshold'?"),
         ("gates: {minhash: {threshold: high}}", "recipe.yaml:4: gate 'minhash': threshold must be float, got 'high'"),
     ],

@@ -1,7 +1,8 @@
 """The gate `contamination`: a row holds an item of a test set.
 
-It is asked about the instruction before anybody is paid to answer it, and about the whole row before anybody is paid to judge it. What it cannot look at is
-never clean: a fault of its own is the state `error`, and a comparison of meanings that fails leaves the row for a person to see.
+It is asked about the instruction before anybody is paid to answer it, and about the whole row before anybody is paid to judge it. What
+it cannot look at is never clean: a fault of its own is the state `error`, and a comparison of meanings that fails leaves the row for a
+person to see.
 """
 
 from __future__ import annotations

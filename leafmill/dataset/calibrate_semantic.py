@@ -6,9 +6,9 @@
     calibration.refusals                       # a sentence for each language without one; any: exit code 2
 
 A line of a pairs file is {"a": ..., "b": ..., "same": true or false}, with "kind" and "language" if you like. The pairs that come with
-Leafmill (filters/dedup/pairs.*.jsonl) are rephrasings, light and free, and what must stay apart, most of it other tasks on the same subject
-in almost the same words; all but the light rephrasings were written before any similarity was looked at. The threshold is chosen on one half
-of the pairs and measured on the other.
+Leafmill (filters/dedup/pairs.*.jsonl) are rephrasings, light and free, and what must stay apart, most of it other tasks on the same
+subject in almost the same words; all but the light rephrasings were written before any similarity was looked at. The threshold is chosen on
+one half of the pairs and measured on the other.
 """
 
 from __future__ import annotations
