@@ -84,7 +84,7 @@ def test_a_table_shows_counts_reasons_mixed_formats_and_broken_lines(tmp_path: P
     assert "dedup: data.jsonl -> data.dedup/" in words
     assert "8 rows (mixed formats: 6 alpaca, 1 sharegpt)" in words
     assert "all 8 5 2 0 1" in words
-    assert "1 lines cannot be read and are set aside in broken.jsonl: line 8: no JSON: " in words
+    assert "set aside in broken.jsonl, for they cannot be read: 1 line 8: no JSON: " in words
 
 
 def test_the_same_command_again_says_the_same_and_other_settings_are_refused(tmp_path: Path) -> None:

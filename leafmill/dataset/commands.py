@@ -220,7 +220,10 @@ def calibrate_ifd(
     with screen.watching(console(stderr=True)) as show:
         found, ratios = asyncio.run(_calibrate_ifd(read(data, format), model, scorer, how, show))
     paths = calibrate.write(out or default_folder(data, "calibrate-ifd"), found, ratios)
-    lines = [{"language": language, **one.model_dump()} for language, one in found.languages.items()]
+    lines = [
+        {"language": language, **one.model_dump(), "unscorable": ", ".join(f"{n} {code}" for code, n in one.unscorable.items())}
+        for language, one in found.languages.items()
+    ]
     screen.calibration(found, lines, paths, console(), json)
     _refuse(found.refusals)
 

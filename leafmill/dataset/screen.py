@@ -60,7 +60,7 @@ def summary(found: Summary, console: Console) -> None:
         console.print("\nhow the values lie", style="italic")
         table(found.values, console)
     if found.broken:
-        _say(console, f"\n{found.broken} lines cannot be read and are set aside in broken.jsonl:")
+        _say(console, f"\nset aside in broken.jsonl, for they cannot be read: {found.broken}")
         for fault in found.faults:
             _say(console, f"  {fault}")
         if found.broken > len(found.faults):
