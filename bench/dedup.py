@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib.util
 import json
 import random
 import resource
@@ -95,26 +96,25 @@ class Leafmill:
         return subjects
 
 
-class Datasketch:
-    name = "datasketch, t 0.7"
+class Library:
+    """A library as it comes: sign, ask and insert, row by row, and believe what it says."""
 
-    def __init__(self) -> None:
-        from datasketch import MinHashLSH
-
-        self.lsh = MinHashLSH(threshold=0.7, num_perm=PERMUTATIONS)
+    def __init__(self, name: str, lsh: Any, sign: Callable[[set[str]], Any]) -> None:
+        self.name, self.lsh = f"{name}, t 0.7", lsh
         self.count = 0
+        self._sign = sign
 
     def add(self, texts: Sequence[str], language: Language) -> None:
         for text in texts:
-            self._insert(self._sign(text, language))
+            self._insert(self._signature(text, language))
 
     def ask(self, texts: Sequence[str], language: Language) -> list[set[int]]:
-        return [set(self.lsh.query(self._sign(text, language))) for text in texts]
+        return [set(self.lsh.query(self._signature(text, language))) for text in texts]
 
     def admit(self, texts: Sequence[str], language: Language) -> int:
         found = 0
         for text in texts:
-            signature = self._sign(text, language)
+            signature = self._signature(text, language)
             if self.lsh.query(signature):
                 found += 1
             else:
@@ -125,50 +125,30 @@ class Datasketch:
         self.lsh.insert(self.count, signature)
         self.count += 1
 
-    def _sign(self, text: str, language: Language) -> Any:
-        from datasketch import MinHash
+    def _signature(self, text: str, language: Language) -> Any:
+        return self._sign(plain_shingles(text, language))
 
+
+def datasketch() -> Library:
+    from datasketch import MinHash, MinHashLSH
+
+    def sign(parts: set[str]) -> Any:
         signature = MinHash(num_perm=PERMUTATIONS)
-        signature.update_batch(part.encode() for part in plain_shingles(text, language))
+        signature.update_batch(part.encode() for part in parts)
         return signature
 
+    return Library("datasketch", MinHashLSH(threshold=0.7, num_perm=PERMUTATIONS), sign)
 
-class Rensa:
-    name = "rensa, t 0.7"
 
-    def __init__(self) -> None:
-        from rensa import RMinHashLSH
+def rensa() -> Library:
+    from rensa import RMinHash, RMinHashLSH
 
-        self.lsh = RMinHashLSH(threshold=0.7, num_perm=PERMUTATIONS, num_bands=16)
-        self.count = 0
-
-    def add(self, texts: Sequence[str], language: Language) -> None:
-        for text in texts:
-            self._insert(self._sign(text, language))
-
-    def ask(self, texts: Sequence[str], language: Language) -> list[set[int]]:
-        return [set(self.lsh.query(self._sign(text, language))) for text in texts]
-
-    def admit(self, texts: Sequence[str], language: Language) -> int:
-        found = 0
-        for text in texts:
-            signature = self._sign(text, language)
-            if self.lsh.query(signature):
-                found += 1
-            else:
-                self._insert(signature)
-        return found
-
-    def _insert(self, signature: Any) -> None:
-        self.lsh.insert(self.count, signature)
-        self.count += 1
-
-    def _sign(self, text: str, language: Language) -> Any:
-        from rensa import RMinHash
-
+    def sign(parts: set[str]) -> Any:
         signature = RMinHash(num_perm=PERMUTATIONS, seed=1)
-        signature.update(list(plain_shingles(text, language)))
+        signature.update(list(parts))
         return signature
+
+    return Library("rensa", RMinHashLSH(threshold=0.7, num_perm=PERMUTATIONS, num_bands=16), sign)
 
 
 def plain_shingles(text: str, language: Language) -> set[str]:
@@ -178,13 +158,11 @@ def plain_shingles(text: str, language: Language) -> set[str]:
 
 
 def methods() -> list[Callable[[], Any]]:
-    found: list[Callable[[], Any]] = [Leafmill, Datasketch]
-    try:
-        import rensa  # noqa: F401
-    except ImportError:
-        _progress("rensa is not installed: left out")
+    found: list[Callable[[], Any]] = [Leafmill, datasketch]
+    if importlib.util.find_spec("rensa"):
+        found.append(rensa)
     else:
-        found.append(Rensa)
+        _progress("rensa is not installed: left out")
     return found
 
 

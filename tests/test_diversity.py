@@ -37,7 +37,7 @@ def around(centres: int, each: int, dimension: int = 16, seed: int = 0) -> np.nd
 
 
 @pytest.mark.parametrize(("total", "groups"), [(10_000, 1024), (500, 512)])
-def test_t21_a_quota_over_clusters_with_enough_rows_adds_up_exactly(total: int, groups: int) -> None:
+def test_T21_a_quota_over_clusters_with_enough_rows_adds_up_exactly(total: int, groups: int) -> None:
     quotas = allot(total, [1.0] * groups, [100] * groups)
     assert sum(quotas) == total
     assert max(quotas) - min(quotas) == 1
@@ -64,7 +64,7 @@ def test_what_a_small_group_cannot_take_goes_to_the_others_by_their_weights() ->
 @pytest.mark.parametrize(
     ("alpha", "shares"), [(1, (0.1, 0.3, 0.6)), (0.5, (0.1930, 0.3343, 0.4727)), (0.3, (0.2438, 0.3389, 0.4173)), (0, (1 / 3,) * 3)]
 )
-def test_t33_tempered_shares_of_100_300_and_600_tokens(alpha: float, shares: tuple[float, ...]) -> None:
+def test_T33_tempered_shares_of_100_300_and_600_tokens(alpha: float, shares: tuple[float, ...]) -> None:
     assert tempered([100, 300, 600], alpha) == pytest.approx(shares, abs=5e-5)
 
 
@@ -127,7 +127,7 @@ def test_inside_a_cluster_the_best_are_kept() -> None:
     assert kept == [8, 9, 18, 19]
 
 
-def test_t21_a_score_of_800_does_not_overflow_and_odds_are_those_of_exp() -> None:
+def test_T21_a_score_of_800_does_not_overflow_and_odds_are_those_of_exp() -> None:
     rng = np.random.default_rng(0)
     with np.errstate(all="raise"):
         first = [drawn(np.array([800.0, 800.0 + math.log(3), -800.0]), 1, rng)[0] for _ in range(4000)]
@@ -195,7 +195,7 @@ def test_of_the_rows_with_the_last_score_those_far_from_the_better_ones_are_take
 FOUR = np.array([(1, 0), (1, 0), (0, 1), (0.6, 0.8)], np.float32)
 
 
-def test_t20_of_four_vectors_the_second_goes_because_the_first_is_the_same() -> None:
+def test_T20_of_four_vectors_the_second_goes_because_the_first_is_the_same() -> None:
     found = unlike(FOUR, range(4), 9, 0.9)
     assert found.kept == [0, 2, 3]
     assert {place: near.kept for place, near in found.passed_over.items()} == {1: 0}
@@ -229,7 +229,7 @@ def test_nobody_is_looked_at_after_the_budget_is_full() -> None:
 TAGGED = {"a": {1, 2, 3, 4}, "b": {1, 2, 3}, "c": {4, 5}, "d": {5}, "e": {1, 2}}
 
 
-def test_t21_instag_takes_a_c_then_b_d() -> None:
+def test_T21_instag_takes_a_c_then_b_d() -> None:
     names = [*TAGGED]
     assert [names[place] for place in complexity_first([{*map(str, some)} for some in TAGGED.values()], 4)] == ["a", "c", "b", "d"]
 
@@ -251,7 +251,7 @@ def test_many_rows_of_one_tag_are_soon_done() -> None:
 # -- what is said of a set ---------------------------------------------------------------------------------------------
 
 
-def test_t21_novelsum_of_three_orthogonal_vectors_and_of_a_pair_and_one() -> None:
+def test_T21_novelsum_of_three_orthogonal_vectors_and_of_a_pair_and_one() -> None:
     apart, pair = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)[[0, 0, 1]]
     assert novelsum(apart) == pytest.approx(5 / 11, abs=1e-6)
     assert novelsum(pair) == pytest.approx(3 / 11, abs=1e-6)

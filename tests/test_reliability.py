@@ -33,26 +33,26 @@ FLEISS = """0 0 0 0 14 / 0 2 6 4 2 / 0 0 3 5 6 / 0 3 9 2 0 / 2 2 8 1 1 / 7 7 0 0
 
 
 @pytest.mark.parametrize(("level", "value"), [("nominal", 0.743421), ("ordinal", 0.815388), ("interval", 0.849107), ("ratio", 0.797403)])
-def test_t22_krippendorffs_four_raters_of_twelve_units(level: Level, value: float) -> None:
+def test_T22_krippendorffs_four_raters_of_twelve_units(level: Level, value: float) -> None:
     found = alpha(FOUR_RATERS, level)
     assert found.ratings == 40
     assert found.value == pytest.approx(value, abs=1e-6)
 
 
 @pytest.mark.parametrize(("level", "value"), [("nominal", 0.691358), ("interval", 0.810845)])
-def test_t22_three_raters_of_fifteen_units(level: Level, value: float) -> None:
+def test_T22_three_raters_of_fifteen_units(level: Level, value: float) -> None:
     found = alpha(THREE_RATERS, level)
     assert found.ratings == 26
     assert found.value == pytest.approx(value, abs=1e-6)
 
 
-def test_t22_two_raters_of_four_units() -> None:
+def test_T22_two_raters_of_four_units() -> None:
     found = alpha(rated("1 1 2 2", "1 2 2 2"), "nominal")
     assert (found.value, found.agreement) == (pytest.approx(0.533333, abs=1e-6), 0.75)
 
 
 @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval", "ratio"])
-def test_t22_ratings_that_are_all_the_same_have_no_alpha_and_a_reason(level: Level) -> None:
+def test_T22_ratings_that_are_all_the_same_have_no_alpha_and_a_reason(level: Level) -> None:
     found = alpha(rated("4 4 4", "4 4 4"), level)
     assert (found.value, found.agreement) == (None, 1.0)
     assert "all ratings are the same" in found.why
@@ -64,7 +64,7 @@ def test_rows_with_one_rating_count_for_nothing_and_alone_have_no_alpha() -> Non
     assert alpha([*FOUR_RATERS, (5, None, None, None)], "ordinal") == alpha(FOUR_RATERS, "ordinal")
 
 
-def test_t22_skewed_labels_have_a_kappa_below_zero_though_raters_agree() -> None:
+def test_T22_skewed_labels_have_a_kappa_below_zero_though_raters_agree() -> None:
     found = fleiss([[6.99, 0.01], [6.99, 0.01]])
     assert found.value == pytest.approx(-0.166667, abs=1e-6)
     assert found.randolph == pytest.approx(0.993343, abs=1e-6)
@@ -105,7 +105,7 @@ def test_draws_without_an_alpha_are_counted_and_left_out() -> None:
     assert 0 < found.undefined < 200
 
 
-def test_t23_fleiss_ten_items_and_fourteen_raters() -> None:
+def test_T23_fleiss_ten_items_and_fourteen_raters() -> None:
     found = fleiss([[int(count) for count in row.split()] for row in FLEISS.split("/")])
     assert found.agreement == pytest.approx(0.378022, abs=1e-6)
     assert found.chance == pytest.approx(0.212755, abs=1e-6)
@@ -113,12 +113,12 @@ def test_t23_fleiss_ten_items_and_fourteen_raters() -> None:
 
 
 @pytest.mark.parametrize(("table", "value"), [([[7, 1], [3, 5]], 0.161905), ([[6, 1, 0], [0, 7, 0]], 0.708333)])
-def test_t23_small_tables(table: list[list[int]], value: float) -> None:
+def test_T23_small_tables(table: list[list[int]], value: float) -> None:
     assert fleiss(table).value == pytest.approx(value, abs=1e-6)
 
 
 @pytest.mark.parametrize("table", [[[2, 1], [1, 1]], [[1, 0], [0, 1]], [], [[3, -1], [1, 1]]])
-def test_t23_unequal_numbers_of_raters_are_an_error(table: list[list[int]]) -> None:
+def test_T23_unequal_numbers_of_raters_are_an_error(table: list[list[int]]) -> None:
     with pytest.raises(ValueError, match="rater"):
         fleiss(table)
 

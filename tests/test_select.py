@@ -183,7 +183,7 @@ async def test_a_score_is_found_deep_in_a_row_and_in_what_commands_have_added() 
     assert kept(items, found) == items[1:]
 
 
-async def test_t20_a_score_may_be_a_judges_log_probabilities_of_the_digits() -> None:
+async def test_T20_a_score_may_be_a_judges_log_probabilities_of_the_digits() -> None:
     logits = dict(zip("123456", (0.0, 1, 2, 3, 2, 1), strict=True))
     total = math.log(sum(math.exp(one) for one in logits.values()))
     items = [
@@ -239,7 +239,7 @@ def long_and_short() -> list[Item]:
     return [*short, *(item(line, f"long {line}", answer="word " * 100, task="long") for line in range(300, 400))]
 
 
-async def test_t33_random_shares_out_tokens_not_rows_and_alpha_1_leaves_them_as_they_are() -> None:
+async def test_T33_random_shares_out_tokens_not_rows_and_alpha_1_leaves_them_as_they_are() -> None:
     items = long_and_short()
     shares = {}
     for alpha in (1.0, 0.0):
@@ -262,7 +262,7 @@ async def test_random_takes_the_same_rows_in_whatever_order_they_stand(order: li
 
 
 @pytest.mark.parametrize(("n", "percent"), [(9_229, 17.747), (3_111, 5.982)])
-async def test_t33_the_share_of_released_sets(n: int, percent: float) -> None:
+async def test_T33_the_share_of_released_sets(n: int, percent: float) -> None:
     items = [item(1, "row")] * 52_002
     summary = (await select(items, Selecting(n, "tags", score="instruction"))).summary
     assert (summary["rows"], summary["kept"]) == (52_002, n)
