@@ -1,4 +1,5 @@
-"""The gate `form`: cheap signs that a text is broken: it stops in mid-sentence, leaves a bracket open, mixes two ways of writing Chinese.
+"""The gate `form`: cheap signs that a text is broken: it only repeats what was said, stops in mid-sentence, leaves a bracket open, or mixes two
+ways of writing Chinese.
 
 There is no reliable open checker of Chinese grammar, so these stand in for one, beside the panel. Each is meant to be sure rather than to
 find much: on answers written by people the gate has to be silent (`python -m bench.form` counts).
@@ -13,13 +14,16 @@ from typing import ClassVar, NamedTuple
 
 from filters import words_en, words_zh
 from filters.gate import Stage, Subject, verdict
-from filters.text import HAN, normalise, remembered, script, units, without_code
-from leafmill.records import Verdict
+from filters.text import HAN, bare, normalise, remembered, script, units, without_code
+from leafmill.records import Row, Verdict
 
 PAIRS = {"(": ")", "（": "）", "[": "]", "【": "】", "「": "」", "『": "』", "《": "》", "“": "”"}
 QUOTES = "“「『"
 ENDS = tuple(".!?。！？…;；:：\"'”’」』)）]】》>*_`|~")
 """what a finished text may end with, besides a word"""
+
+ECHO = 4
+"""units from which a text may be called a repetition: the answer to "say yes or no: yes" is yes"""
 
 _CODE_LINE = re.compile(
     r"^\s*(?:(?:def|class|return|import|from|assert|elif|public|private|static|const|let|var|function|#include|@\w+|>>>)\b.*"
@@ -47,15 +51,17 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Form:
-    """Codes: `form.unfinished` the answer stops in mid-sentence; `form.bracket` a bracket or quotation mark is opened and never closed;
-    `form.mixed_han` a Chinese text mixes simplified and traditional characters.
+    """* `form.echo`: the input repeats the instruction, or the answer repeats either (Self-Instruct drops what has input and output alike);
+    * `form.unfinished`: the answer stops in mid-sentence;
+    * `form.bracket`: a bracket or quotation mark is opened and never closed;
+    * `form.mixed_han`: a Chinese text mixes simplified and traditional characters.
 
     Code, formulas and half-open intervals do not count. The answer alone is judged for its end: an instruction may end anywhere.
     """
 
     name: ClassVar[str] = "form"
     stage: ClassVar[tuple[Stage, ...]] = ("screen", "check")
-    says: ClassVar[str] = "the text stops where it ends, closes its brackets and writes Chinese in one way"
+    says: ClassVar[str] = "the text says something of its own, stops where it ends, closes its brackets and writes Chinese in one way"
 
     min_units: int = 12
     """units under which a text is not judged"""
@@ -68,6 +74,8 @@ class Form:
 
     async def __call__(self, subject: Subject) -> Verdict:
         row = subject.row
+        if part := echo(row):
+            return verdict(self, "reject", "form.echo", part=part)
         for part, text in (("instruction", row.instruction), ("answer", row.answer)):
             if units(text) < self.min_units:
                 continue
@@ -78,6 +86,16 @@ class Form:
             if share >= self.mixed_han and not _ABOUT_SCRIPT.search(normalise(row.prompt)):
                 return verdict(self, "reject", "form.mixed_han", value=share, threshold=self.mixed_han, part=part, phrase=shown)
         return verdict(self, "accept")
+
+
+def echo(row: Row) -> str:
+    """The part of a row that only repeats what stands before it, up to case and punctuation; "" when there is none."""
+    said = [bare(row.instruction)]
+    for part, text in (("input", row.input), ("answer", row.answer)):
+        if units(text) >= ECHO and bare(text) in said:
+            return part
+        said += [bare(text), bare(row.prompt)]
+    return ""
 
 
 @remembered

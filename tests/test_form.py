@@ -108,3 +108,23 @@ async def test_material_that_was_given_may_be_broken():
 def test_limits_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="mixed_han"):
         Form(**settings)
+
+
+ASKED, GIVEN = "Put this sentence into the past tense", "He walks home along the river."
+
+
+@pytest.mark.parametrize(
+    ("instruction", "input", "answer", "code_"),
+    [
+        (ASKED, GIVEN, "He walked home along the river.", "ok"),
+        (ASKED, GIVEN, "he walks home, along the river", "form.echo"),
+        (ASKED, GIVEN, ASKED + "!", "form.echo"),
+        (ASKED, GIVEN, f"{ASKED}: {GIVEN}", "form.echo"),
+        (ASKED, ASKED.upper(), "", "form.echo"),
+        ("退货时需要支付运费吗", "", "退货时需要支付运费吗？", "form.echo"),
+        ("Say it again: yes or no?", "Yes", "Yes", "ok"),
+        (ASKED, "", "", "ok"),
+    ],
+)
+async def test_what_only_repeats_is_an_echo(instruction, input, answer, code_):
+    assert await code(answer, instruction, input=input) == code_
