@@ -1,6 +1,6 @@
-"""The gate `form`: cheap signs that a text is broken: it only repeats what was said, stops in mid-sentence, leaves a bracket open, or mixes two
-ways of writing Chinese.
+"""The gate `form`: cheap signs that a text is broken.
 
+It repeats what was said, stops in mid-sentence, leaves a bracket open, or mixes two ways of writing Chinese.
 There is no reliable open checker of Chinese grammar, so these stand in for one, beside the panel. Each is meant to be sure rather than to
 find much: on answers written by people the gate has to be silent (`python -m bench.form` counts).
 """
