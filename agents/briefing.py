@@ -1,4 +1,4 @@
-"""What an agent is told: the values that a stage offers to its template (`role.OFFERS`), made from leaf, brief and row."""
+"""What an agent is told: the values that a stage offers to its template (`stages.STAGES`), made from leaf, brief and row."""
 
 from __future__ import annotations
 

@@ -12,15 +12,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 
-MUST_SAY: dict[str, frozenset[str]] = {
-    "plan": frozenset({"scenarios"}),
-    "write": frozenset({"instruction"}),
-    "evolve": frozenset({"instruction"}),
-    "annotate": frozenset({"score"}),
-    "criticise": frozenset({"score"}),
-}
-"""The reply fields that the graph reads, by stage. The answer stage takes plain text, or a field `answer`."""
-
 READ_AS = {
     "scenarios": "list[str]",
     "score": "int",
@@ -30,14 +21,16 @@ READ_AS = {
 
 
 class FieldSpec(BaseModel):
-    """One field of a contract. `min`/`max`: value of a number, characters of a text, items of a list; `each`: characters of an item."""
+    """One field of a contract. `min`/`max`: value of a number, characters of a text, items of a list; `each`: characters of an item; `of`:
+    the fields of each item, for a list of objects."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    type: Literal["str", "int", "float", "bool", "list[str]"] = "str"
+    type: Literal["str", "int", "float", "bool", "list[str]", "list[dict]"] = "str"
     min: float | None = None
     max: float | None = None
     each: int | None = Field(None, ge=1)
     one_of: tuple[str, ...] = ()
+    of: dict[str, FieldSpec] = {}
     optional: bool = False
     says: str = ""
 
@@ -46,10 +39,16 @@ class FieldSpec(BaseModel):
     def _short_form(cls, data: Any) -> Any:
         return {"type": data} if isinstance(data, str) else data
 
+    @model_validator(mode="after")
+    def _items_have_fields(self) -> FieldSpec:
+        if (self.type == "list[dict]") != bool(self.of):
+            raise ValueError("`of` gives the fields of each item of a list[dict], such as {name: str, score: int}")
+        return self
+
     @property
     def absent(self) -> Any:
         """What an optional field is when the reply leaves it out."""
-        return {"str": "", "list[str]": []}.get(self.type)
+        return {"str": "", "list[str]": [], "list[dict]": []}.get(self.type)
 
     def annotation(self) -> Any:
         """The field as a pydantic annotation; a text is stripped, and may be empty only when `optional`."""
@@ -60,9 +59,11 @@ class FieldSpec(BaseModel):
             least = int(low) if low is not None else (0 if self.optional else 1)
             limits = StringConstraints(strip_whitespace=True, min_length=least, max_length=int(high) if high is not None else None)
             return Annotated[str, limits, Field(description=self.says or None)]
-        if self.type == "list[str]":
+        if self.type in ("list[str]", "list[dict]"):
             fewest, most = int(low) if low is not None else None, int(high) if high is not None else None
-            item = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=self.each)]
+            item: Any = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=self.each)]
+            if self.of:
+                item = reply_model("item", self.of)
             return Annotated[list[item], Field(min_length=fewest, max_length=most, description=self.says or None)]
         if self.type == "bool":
             return Annotated[bool, Field(description=self.says or None)]
@@ -78,15 +79,17 @@ def reply_model(name: str, fields: Mapping[str, FieldSpec]) -> type[BaseModel]:
 
 def json_schema(contract: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a contract, closed and with every field required, as strict structured output wants it."""
-    schema = contract.model_json_schema()
-    schema["required"] = list(schema["properties"])
-    return _without_titles(schema)
+    return _strict(contract.model_json_schema())
 
 
-def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
-    """Pydantic's generated titles and defaults only cost tokens."""
+def _strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """Every field required, without pydantic's generated titles and defaults, which only cost tokens."""
     schema = {k: v for k, v in schema.items() if k != "title"}
-    schema["properties"] = {
-        key: {k: v for k, v in prop.items() if k not in ("title", "default")} for key, prop in schema["properties"].items()
-    }
+    if "properties" in schema:
+        schema["required"] = list(schema["properties"])
+        schema["properties"] = {
+            key: {k: v for k, v in prop.items() if k not in ("title", "default")} for key, prop in schema["properties"].items()
+        }
+    if "$defs" in schema:
+        schema["$defs"] = {name: _strict(part) for name, part in schema["$defs"].items()}
     return schema

@@ -25,22 +25,18 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jinja2
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agents.contract import MUST_SAY, READ_AS, FieldSpec, json_schema, reply_model
-from agents.template import OFFERS, compiled, fenced
+from agents.contract import READ_AS, FieldSpec, json_schema, reply_model
+from agents.stages import ANSWERED, STAGES
+from agents.template import compiled, fenced
 from leafmill import yamlfile
 from leafmill.errors import Place, RoleFileError, unknown
 from leafmill.recipe import Model, RoleSettings
 from leafmill.records import Language, digest
 
-Stage = Literal["plan", "write", "evolve", "answer", "annotate", "criticise"]
-
 BUILT_IN = Path(__file__).parent.parent / "prompts"
 """The folder of the built-in role files."""
-
-PLAYED_BY = {"plan": "planner", "write": "writer", "evolve": "evolver", "answer": "answerer", "criticise": "critic"}
-"""Each stage but `annotate` is played by one role, of this name."""
 
 NODES = frozenset({"write", "screen", "evolve", "answer", "check", "annotate", "criticise", "agree", "score", "admit", "reject"})
 """What the candidate's graph calls its own nodes and the gates at their doors: no role can have such a name, as own roles are nodes too."""
@@ -56,7 +52,8 @@ class Head(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")
     says: str = ""
     """one line for `leafmill roles`"""
-    stage: Stage | None = None
+    stage: str | None = None
+    """a name of `stages.STAGES`"""
     after: Literal["write", "evolve", "answer"] | None = None
     """for a role of a new kind: the stage after which it gets a node of its own"""
     writes: Literal["instruction", "input", "answer"] | None = None
@@ -68,6 +65,13 @@ class Head(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     max_tokens: int | None = Field(None, ge=1)
     reply: Literal["text"] | dict[str, FieldSpec] = "text"
+
+    @field_validator("stage")
+    @classmethod
+    def _known_stage(cls, stage: str | None) -> str | None:
+        if stage is not None and stage not in STAGES:
+            raise ValueError(unknown("stage", stage, STAGES))
+        return stage
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +85,7 @@ class Head(BaseModel):
         if self.name in NODES:
             raise ValueError(f"{self.name!r} is the name of a node of the graph: give the role another one")
         if (self.stage is None) == (self.after is None):
-            raise ValueError("a role has either `stage` (one of plan, write, evolve, answer, annotate, criticise) or `after`")
+            raise ValueError(f"a role has either `stage` (one of {', '.join(STAGES)}) or `after`")
         if self.after and not self.writes:
             raise ValueError("a role with `after` needs `writes`: instruction, input or answer")
         if self.after and (self.writes == "answer") != (self.after == "answer"):
@@ -90,8 +94,8 @@ class Head(BaseModel):
             )
         if self.writes and not self.after:
             raise ValueError("`writes` belongs to a role with `after`")
-        if self.stage in PLAYED_BY and self.name != PLAYED_BY[self.stage]:
-            player = PLAYED_BY[self.stage]
+        player = STAGES[self.stage].player if self.stage else ""
+        if player and self.name != player:
             raise ValueError(
                 f"stage {self.stage!r} is played by the role {player!r}: name the file {player}.<variant>.md to vary it, "
                 f"or use `after` and `writes` for a role of a new kind"
@@ -120,7 +124,12 @@ class Role:
     @property
     def model(self) -> str:
         """The alias of the model that plays this role."""
-        return self.head.model or ("judge" if self.head.stage in ("annotate", "criticise") else "generator")
+        return self.head.model or (STAGES[self.head.stage].by if self.head.stage else "generator")
+
+    @property
+    def judges(self) -> bool:
+        """Whether it only says what it thinks of the work of others."""
+        return self.head.stage is not None and STAGES[self.head.stage].by == "judge"
 
     @cached_property
     def schema(self) -> dict[str, Any] | None:
@@ -153,7 +162,7 @@ def read(path: Path) -> Role:
     if path.stem != head.name and not path.stem.startswith(head.name + "."):
         raise source.fail(f"the file name must be {head.name}.md or {head.name}.<variant>.md, got {path.name!r}", ["name"])
     _check_contract(head, source)
-    offered = OFFERS[head.stage or "annotate"]
+    offered = STAGES[head.stage].offers if head.stage else ANSWERED
     templates = [compiled(section.text, offered, str(path), section.line) for section in sections[1:]]
     contract = None if head.reply == "text" else reply_model(head.name, head.reply)
     variant = path.stem[len(head.name) + 1 :] or "default"
@@ -262,7 +271,8 @@ def _sections(text: str, path: Path) -> list[Section]:
 
 def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
     fields = set() if head.reply == "text" else set(head.reply)
-    missing = MUST_SAY.get(head.stage or "", frozenset()) - fields
+    must_say = STAGES[head.stage].must_say if head.stage else frozenset()
+    missing = must_say - fields
     if missing:
         has = sorted(fields) or "text"
         raise source.fail(f"stage {head.stage!r} reads {sorted(missing)} from the reply; the contract has {has}", ["reply"])
@@ -270,7 +280,7 @@ def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
         wanted = READ_AS.get(key, spec.type)
         if spec.type != wanted:
             raise source.fail(f"the field {key!r} must be of type {wanted}, got {spec.type}", ["reply", key])
-        if key in MUST_SAY.get(head.stage or "", ()) and spec.optional:
+        if key in must_say and spec.optional:
             raise source.fail(f"the field {key!r} may not be optional: stage {head.stage!r} reads it", ["reply", key])
         if key == "score" and not (spec.min is not None and spec.min >= 1 and spec.max is not None and spec.max <= 5):
             raise source.fail("the field 'score' must lie in 1 to 5: give it min and max", ["reply", key])
@@ -280,4 +290,4 @@ def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
 
 
 def _shape(part: Any) -> Any:
-    return {k: (v.type, v.one_of) for k, v in part.items()} if isinstance(part, dict) else part
+    return {k: (v.type, v.one_of, _shape(v.of)) for k, v in part.items()} if isinstance(part, dict) else part

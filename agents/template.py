@@ -15,22 +15,8 @@ import jinja2
 from jinja2 import meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from agents.stages import FOREIGN
 from leafmill.errors import Place, RoleFileError, unknown
-
-ROW = {"instruction", "input"}
-LEAF = {"language", "trail", "description", "axes"}
-OFFERS: dict[str, frozenset[str]] = {
-    "plan": frozenset(LEAF | {"seeds", "count", "known"}),
-    "write": frozenset(LEAF | {"seeds", "scenario"}),
-    "evolve": frozenset(LEAF | ROW | {"operator"}),
-    "answer": frozenset(LEAF | ROW | {"answer", "feedback"}),
-    "annotate": frozenset(LEAF | ROW | {"answer"}),
-    "criticise": frozenset(LEAF | ROW | {"answer", "finding"}),
-}
-"""The variables that each stage offers to its templates. A role with `after:` is offered what an annotator is."""
-
-FOREIGN = frozenset({"instruction", "input", "answer", "feedback", "scenario", "known"})
-"""Variables whose text a model wrote."""
 
 
 class Foreign:

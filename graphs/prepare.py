@@ -204,7 +204,7 @@ def _check_kin(recipe: Recipe, roles: Roles) -> None:
     answerers = {recipe.models[alias_of(recipe, role)].kin for role in answering}
     for role in roles.files:
         alias = alias_of(recipe, role)
-        if role.head.stage in ("annotate", "criticise") and recipe.models[alias].kin in answerers:
+        if role.judges and recipe.models[alias].kin in answerers:
             raise recipe.fail(
                 f"role {role.name!r} is judged by {alias!r}, of the family {recipe.models[alias].kin!r} that also answers; use a model of "
                 "another family (or set `family`), or allow it with `same_family_judge: true`",

@@ -180,7 +180,11 @@ class Run:
             await restore(gate, accepted)
         own = {stage: roles.after(stage) for stage in ("write", "evolve", "answer")}
         criticised, panel = bool(roles.at("criticise")), roles.at("annotate")
-        graphs = {scored: candidate.build(own, criticised=criticised, scored=scored) for scored in {"score" in g for g in gates.values()}}
+        shapes = {
+            one.path: candidate.Shape.of(one.modes, own, criticised=criticised, scored="score" in gates[one.path])
+            for one in self.prepared.leaves
+        }
+        graphs = {shape: candidate.build(shape) for shape in set(shapes.values())}
         for one in self.prepared.leaves:
             flow = flow_of(recipe.flow, one)
             context = candidate.Context(
@@ -194,7 +198,7 @@ class Run:
                     seed=recipe.seed,
                     languages=self.prepared.languages(one),
                     context=context,
-                    graph=graphs["score" in gates[one.path]],
+                    graph=graphs[shapes[one.path]],
                     admission=admission,
                     slots=self.slots,
                     halted=partial(self.halted, one.path),

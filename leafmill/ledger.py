@@ -33,7 +33,7 @@ from sqlalchemy.exc import DatabaseError
 from leafmill.errors import DiskError, RunFolderError
 from leafmill.records import Brief, Row, State, Usage, Verdict, Vote
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 GATHER = 0.04
 """seconds that a commit waits for more while several write at once: a commit costs more than what is in it. One writer waits for nobody"""
 metadata = sa.MetaData()
@@ -121,6 +121,7 @@ VOTES = sa.Table(
     sa.Column("candidate", sa.String, nullable=False),
     sa.Column("seq", sa.Integer, nullable=False),
     sa.Column("role", sa.String, nullable=False),
+    sa.Column("alias", sa.String, nullable=False, server_default=""),
     sa.Column("score", sa.Integer),
     sa.Column("rationale", sa.Text, nullable=False),
     sa.Column("failed", sa.String, nullable=False),

@@ -1,4 +1,4 @@
-"""The nouns that travel between the rooms of the house: Brief, Row, Verdict, Vote, Usage, and the states they end in.
+"""The nouns that travel between the rooms of the house: Mode, Brief, Row, Verdict, Vote, Usage, and the states they end in.
 
 They are frozen pydantic models, so they validate at the edges and serialise to the JSON that the ledger keeps. Everything that
 can be computed from them (totals, ratios, why) is a property or a query, never a stored field.
@@ -32,6 +32,36 @@ class Seed(Record):
     language: Language | None = None
 
 
+class Mode(Record):
+    """How a candidate is made: a leaf's `settings: {mode: ...}` says it for all of its own, an axis value's `sets:` for those dealt it."""
+
+    write: Literal["brief", "self_instruct", "rewrite", "document"] = "brief"
+    """what its instruction is written from: the brief alone, seeds, a row of a data set, a passage of a document"""
+    localised: bool = False
+    """written in the other language first, then said again as a native would"""
+    depth: Literal["direct", "cot", "deep"] = "direct"
+    """how its answer is thought out: not at all, in steps that are kept apart from the answer, in a reasoning model's own field"""
+    turns: int = Field(1, ge=1, le=8)
+    """exchanges of the conversation"""
+    topic_switch: bool = False
+    """one of the later messages turns to another topic"""
+    tools: Literal["none", "single", "parallel", "multi_step", "missing_tool", "missing_parameter"] = "none"
+    """which calls of tools its answer takes; missing: it must decline or ask instead"""
+    answers: int = Field(1, ge=1, le=16)
+    """how many answers one is chosen of"""
+
+
+class Source(Record):
+    """What a candidate is written from: a row of a data set or a passage of a document. `name` and `place` say where it stands."""
+
+    name: str
+    place: str
+    text: str
+    """the passage, or the instruction of the row"""
+    input: str = ""
+    output: str = ""
+
+
 class Brief(Record):
     """The plan of one candidate, made before a token is spent.
 
@@ -46,6 +76,16 @@ class Brief(Record):
     axes: dict[str, str] = {}
     scenario: str = ""
     seeds: tuple[Seed, ...] = ()
+    mode: Mode = Mode()
+    source: Source | None = None
+
+
+class ToolCall(Record):
+    """What an assistant asks a tool for; `id` is what the tool's message is told by."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] = {}
 
 
 class Turn(Record):
@@ -53,6 +93,10 @@ class Turn(Record):
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    """of an assistant: the tools that it calls"""
+    answers: str = ""
+    """of a tool: the id of the call that it answers"""
 
 
 class Row(Record):
@@ -70,6 +114,8 @@ class Row(Record):
     history: tuple[Turn, ...] = ()
     steps: tuple[Turn, ...] = ()
     """between the last message of the user and the answer: what the assistant called, and what its tools returned"""
+    tools: tuple[dict[str, Any], ...] = ()
+    """the tools that the assistant may call: name, description, parameters (JSON Schema)"""
 
     @property
     def prompt(self) -> str:
@@ -121,6 +167,8 @@ class Vote(Record):
     """One annotator's judgement. `score` is 1..5; None with a `failed` code when the annotator could not be heard."""
 
     role: str
+    alias: str = ""
+    """of the model that played it"""
     score: int | None = Field(default=None, ge=1, le=5)
     rationale: str = ""
     failed: str = ""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 from random import Random
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -27,11 +27,13 @@ TOLERANCE = 0.02
 
 
 class AxisValue(Record):
-    """One value: its key in briefs, how often it should come, and the phrase that a prompt shows, by language."""
+    """One value: its key in briefs, how often it should come, the phrase that a prompt shows by language, and what it sets."""
 
     name: str
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     labels: dict[Language, str] = Field(default={})
+    sets: dict[str, Any] = Field(default={})
+    """fields of `Mode` that candidates which are dealt this value have"""
 
 
 class Axis(Record):

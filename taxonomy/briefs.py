@@ -22,14 +22,16 @@ def draw(leaf: Leaf, run_seed: int, number: int, languages: Sequence[Language], 
             f"the run wants {', '.join(languages) or '(none)'}"
         )
     language = deal(wanted, number, run_seed, leaf.path, "language")
+    axes = {axis.name: axis.deal(run_seed, leaf.path, number) for axis in leaf.axes}
     return Brief(
         id=digest(run_seed, leaf.path, number),
         leaf=leaf.path,
         number=number,
         language=language,
-        axes={axis.name: axis.deal(run_seed, leaf.path, number) for axis in leaf.axes},
+        axes=axes,
         scenario=scenario,
         seeds=_choose(leaf, run_seed, number, language),
+        mode=leaf.mode(axes),
     )
 
 

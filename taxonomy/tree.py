@@ -26,14 +26,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from leafmill.errors import TaxonomyError, unknown
-from leafmill.records import Language, Record, Seed, digest
+from leafmill.records import Language, Mode, Record, Seed, digest
 from leafmill.yamlfile import Keys, Yaml, read
 from taxonomy.axes import MAX_CARDS, Axis, AxisValue, in_language
 from taxonomy.seeds import make_seed, read_seeds
@@ -66,6 +67,23 @@ class Leaf(Record):
     def trail_in(self, language: Language) -> str:
         """The way from the root, such as "编程 > 调试 > 定位错误"."""
         return " > ".join(in_language(title, language) for title in (*self.trail, self.title))
+
+    def mode(self, brief_axes: Mapping[str, str]) -> Mode:
+        """How a candidate with these axis values is made: what the leaf sets, and over it what the values set, in the order of the axes."""
+        sets = [axis.value(brief_axes[axis.name]).sets for axis in self.axes if axis.name in brief_axes]
+        return Mode.model_validate({key: value for one in (self.settings.get("mode", {}), *sets) for key, value in one.items()})
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """All modes that its candidates may have, and perhaps a few that never come together."""
+        found: dict[str, set[Any]] = {key: {value} for key, value in self.mode({}).model_dump().items()}
+        for axis in self.axes:
+            for value in axis.values:
+                for key, setting in value.sets.items():
+                    found[key].add(setting)
+        return tuple(
+            Mode.model_validate(dict(zip(found, one, strict=True))) for one in product(*(sorted(v, key=str) for v in found.values()))
+        )
 
     def describe_axes(self, brief_axes: Mapping[str, str], language: Language) -> dict[str, str]:
         """A brief's axis values as a prompt shows them: title to label, in the order of the axes."""
@@ -155,10 +173,24 @@ class _Spec(BaseModel):
         return data
 
 
+def _mode(given: Any) -> Any:
+    """Fields of a `Mode`, as many as are given."""
+    if not isinstance(given, dict):
+        raise PydanticCustomError("mapping", "should be a mapping of fields of a mode")
+    for key in given:
+        if key not in Mode.model_fields:
+            raise PydanticCustomError("mode", "{problem}", {"problem": unknown("field of a mode", str(key), Mode.model_fields)})
+    return Mode.model_validate(given).model_dump(include=set(given))
+
+
+_Mode = Annotated[dict[str, Any], BeforeValidator(_mode)]
+
+
 class _ValueSpec(_Spec):
     weight: Weight = 1.0
     en: Text | None = None
     zh: Text | None = None
+    sets: _Mode = {}
 
     @property
     def labels(self) -> Texts:
@@ -177,6 +209,7 @@ class _SettingsSpec(_Spec):
     revise_rounds: Rounds = 0
     score_returns: Rounds = 0
     gates: Any = None
+    mode: _Mode = {}
 
 
 class _NodeSpec(_Spec):
@@ -258,7 +291,9 @@ def _axes(yaml: Yaml, spec: _NodeSpec, keys: Keys, languages: Sequence[Language]
                 raise yaml.fail(unknown("axis to remove", name, axes), at)
             del axes[name]
             continue
-        values = tuple(AxisValue(name=key, weight=value.weight, labels=value.labels) for key, value in given.values.items())
+        values = tuple(
+            AxisValue(name=key, weight=value.weight, labels=value.labels, sets=value.sets) for key, value in given.values.items()
+        )
         axes[name] = Axis(name=name, title=given.title, values=values)
         _need_axis(yaml, axes[name], languages, at)
     for language in languages:

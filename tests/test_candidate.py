@@ -325,7 +325,7 @@ async def test_misaligned_goes_straight_to_the_answerer_where_there_is_no_critic
     def during(run: Any) -> None:
         ifd(run)
         for job in run.jobs:
-            job.graph = candidate.build(criticised=False)
+            job.graph = candidate.build(candidate.Shape(criticised=False))
 
     off = {"planner": {"off": True}, "critic": {"off": True}}
     end = await end_of(tmp_path, server, during, **ONE, flow={"evolve_rounds": 0}, roles=off)

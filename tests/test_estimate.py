@@ -19,7 +19,7 @@ from terminal import LEAVES, RECIPE, leafmill, write_recipe
 
 from agents.role import BUILT_IN
 from agents.scripted import ScriptedServer
-from agents.template import OFFERS
+from agents.stages import STAGES
 from graphs.estimate import ACCEPTED, Estimate, estimate
 from graphs.history import ENOUGH, FEW
 from graphs.prepare import Prepared, prepare
@@ -107,7 +107,7 @@ async def test_the_prompts_of_the_writer_are_those_that_a_run_sends(tmp_path: Pa
 def test_a_prompt_can_be_rehearsed_that_shows_all_that_its_stage_offers(tmp_path: Path, role: str) -> None:
     head = (BUILT_IN / f"{role}.en.md").read_text().split("---\n")[1]
     stage = head.split("stage: ")[1].split("\n")[0]
-    shown = "".join(f"{{{{ {name} }}}}\n" for name in sorted(OFFERS[stage])) * 8
+    shown = "".join(f"{{{{ {name} }}}}\n" for name in sorted(STAGES[stage].offers)) * 8
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / f"{role}.all.md").write_text(f"---\n{head}weight: 1000000\n---\n{shown}")
     prepared = prepare(recipe(tmp_path, NOBODY, prompts="mine", roles={}))

@@ -9,7 +9,7 @@ import pytest
 
 from agents.evolver import OPERATORS
 from agents.role import BUILT_IN, Role, Roles
-from agents.template import OFFERS
+from agents.stages import STAGES
 from leafmill.records import Seed
 
 ROLES = Roles.load(BUILT_IN)
@@ -41,7 +41,7 @@ def files_of(name: str) -> list[Role]:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_stage_has_a_role_in_each_language_and_the_panel_has_three(language: str) -> None:
-    for stage in OFFERS:
+    for stage in STAGES:
         names = ROLES.at(stage)
         assert len(names) == (3 if stage == "annotate" else 1)
         assert all(ROLES.speaks(name, language) for name in names)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agents.role import BUILT_IN, Role, Roles, read
-from agents.template import OFFERS, Foreign
+from agents.stages import ANSWERED, STAGES
+from agents.template import Foreign
 from leafmill.errors import RoleFileError
 
 CRITIC = """\
@@ -61,7 +62,7 @@ def test_every_built_in_role_is_sound_speaks_both_languages_and_renders() -> Non
     roles = Roles.load(BUILT_IN)
     assert all(roles.speaks(name, language) for name in roles.names for language in ("en", "zh"))
     for role in roles.files:
-        messages = role.render({name: VALUES[name] for name in OFFERS[role.head.stage or "annotate"]})
+        messages = role.render({name: VALUES[name] for name in (STAGES[role.head.stage].offers if role.head.stage else ANSWERED)})
         assert all(message["content"] for message in messages)
 
 
@@ -81,7 +82,7 @@ def test_two_marks_make_a_role_without_a_system_message(tmp_path: Path) -> None:
     ("change", "expected"),
     [
         (("name: critic", "nam: critic"), "critic.md:2: unknown key 'nam': did you mean 'name'?"),
-        (("stage: criticise", "stage: criticize"), "critic.md:3: stage: Input should be 'plan', 'write', 'evolve'"),
+        (("stage: criticise", "stage: criticize"), "critic.md:3: stage: unknown stage 'criticize': did you mean 'criticise'?"),
         (("stage: criticise\n", ""), "critic.md:2: (the document): a role has either `stage` (one of plan, write"),
         (("criticise\n", "criticise\nafter: answer\n"), "critic.md:2: (the document): a role has either `stage`"),
         (("criticise\n", "criticise\nwrites: answer\n"), "critic.md:2: (the document): `writes` belongs to a role with `after`"),
@@ -92,7 +93,7 @@ def test_two_marks_make_a_role_without_a_system_message(tmp_path: Path) -> None:
         (("name: critic", "name: screen"), "critic.md:2: (the document): 'screen' is the name of a node of the graph"),
         (("name: critic", "name: other"), "critic.md:2: (the document): stage 'criticise' is played by the role 'critic'"),
         (("type: int, min", "type: integer, min"), "critic.md:6: reply.score.type: Input should be 'str', 'int', 'float'"),
-        (("min: 1", "mni: 1"), "critic.md:6: unknown key 'mni': did you mean 'min'? known: each, max, min, one_of, optional, says, type"),
+        (("min: 1", "mni: 1"), "critic.md:6: unknown key 'mni': did you mean 'min'? known: each, max, min, of, one_of, optional, says, type"),
         (("  score: {type: int, min: 1, max: 5}\n", ""), "critic.md:4: stage 'criticise' reads ['score'] from the reply; the contract has"),
         (("{type: int, min: 1, max: 5}", "float"), "critic.md:6: the field 'score' must be of type int, got float"),
         (("max: 5", "max: 10"), "critic.md:6: the field 'score' must lie in 1 to 5"),
