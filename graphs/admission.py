@@ -3,54 +3,59 @@
     enter -> ... -> admit: wait for one's turn -> decide, one at a time -> recorded
                     leave: a candidate that ended before it came here, or is left open
 
-Within a leaf candidates are decided in the order of their numbers: one that is ready waits for those before it that are still
-under way (their time is bounded by the timeouts of their calls). So the accepted rows of a leaf are the first n good ones by
-number, whichever reply came first, and of two near-twins the earlier gets in. Between leaves it is first come, first served.
+Within a leaf candidates are decided in the order of their places (cells of the plan, and attempts within a cell): one that is ready
+waits for those before it that are still under way (their time is bounded by the timeouts of their calls), and for those that are to fill
+a hole before it. So the accepted rows of a leaf are the first n good ones by place, whichever reply came first, and of two near-twins the
+earlier gets in. Between leaves it is first come, first served.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from filters.gate import ENDS, Gate, Subject, refusal
 from filters.memory import Remembering
 from leafmill.ledger import Ending, Ledger, Step
-from leafmill.records import Brief
+from leafmill.records import Brief, Row
+
+Place = tuple[int, int]
+"""cell and attempt"""
 
 
 class Door:
-    """The door of one leaf: the lowest number under way goes first."""
+    """The door of one leaf: the lowest place under way goes first."""
 
     def __init__(self) -> None:
-        self.left_open = math.inf
-        """the lowest number that was left open: nobody after it may be decided before it is"""
-        self._ahead: set[int] = set()
-        """numbers under way that are not decided"""
-        self._order: list[int] = []
-        """a heap of them, and of numbers that have gone since"""
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self.left_open: Place | None = None
+        """the lowest place that was left open: nobody after it may be decided before it is"""
+        self._ahead: set[Place] = set()
+        """places under way that are not decided"""
+        self._order: list[Place] = []
+        """a heap of them, and of places that have gone since"""
+        self._waiting: dict[Place, asyncio.Future[None]] = {}
 
-    def enter(self, number: int) -> None:
-        self._ahead.add(number)
-        heapq.heappush(self._order, number)
+    def enter(self, place: Place) -> None:
+        if place not in self._ahead:
+            self._ahead.add(place)
+            heapq.heappush(self._order, place)
 
-    async def turn(self, number: int) -> None:
-        """Wait until nobody with a lower number is under way."""
-        turn = self._waiting[number] = asyncio.get_running_loop().create_future()
+    async def turn(self, place: Place) -> None:
+        """Wait until nobody with a lower place is under way."""
+        turn = self._waiting[place] = asyncio.get_running_loop().create_future()
         self._call()
         try:
             await turn
         finally:
-            del self._waiting[number]
+            del self._waiting[place]
 
-    def leave(self, number: int) -> None:
-        self._ahead.discard(number)
+    def leave(self, place: Place) -> None:
+        self._ahead.discard(place)
         self._call()
 
     def _call(self) -> None:
@@ -81,38 +86,43 @@ class Admission:
         return self._accepted[leaf]
 
     def enter(self, brief: Brief) -> None:
-        """A candidate is under way; later ones of its leaf wait for it at the door."""
-        self._doors[brief.leaf].enter(brief.number)
+        """A candidate is under way, or will be; later ones of its leaf wait for it at the door."""
+        self._doors[brief.leaf].enter(brief.place)
 
     def leave(self, brief: Brief, decided: bool = True) -> None:
         """A candidate has ended, however it did; or, not `decided`, it is left open because the run ends."""
         door = self._doors[brief.leaf]
         if not decided:
-            door.left_open = min(brief.number, door.left_open)
-        door.leave(brief.number)
+            door.left_open = min(brief.place, door.left_open or brief.place)
+        door.leave(brief.place)
 
-    async def admit(self, brief: Brief, subject: Subject, lineage: Mapping[str, Any], step: Step) -> Ending:
-        """Decide a candidate that passed everything else; return when the decision is on disk."""
+    async def admit(self, brief: Brief, subject: Subject, lineage: Mapping[str, Any], step: Step, was: Row | None = None) -> Ending:
+        """Decide a candidate that passed everything else; return when the decision is on disk.
+
+        `was`: what it gave up only after the gates that remember had let it on to be answered. How much they could remember then, is
+        chance; so they are asked about that too, now that it is none.
+        """
         door = self._doors[brief.leaf]
-        await door.turn(brief.number)
+        await door.turn(brief.place)
         async with self._one_at_a_time:
-            ending = await self._decide(brief, door, subject, step)
+            ending = await self._decide(brief, door, subject, step, was)
             recorded = self._ledger.finish(brief, ending, subject.row, lineage)
             if ending.state == "accepted":
                 self._accepted[brief.leaf] += 1
                 for gate in self.memory:
                     await gate.add(subject)
-            if ending.state != "open":
-                door.leave(brief.number)  # the next one need not wait for the disk: should that fail, nobody gets any further
+            if ending.state == "accepted" or ending.code == "quota_met":
+                door.leave(brief.place)  # the next one need not wait for the disk: should that fail, nobody gets any further
         await recorded
         return ending
 
-    async def _decide(self, brief: Brief, door: Door, subject: Subject, step: Step) -> Ending:
-        if door.left_open < brief.number:
+    async def _decide(self, brief: Brief, door: Door, subject: Subject, step: Step, was: Row | None) -> Ending:
+        if door.left_open is not None and door.left_open < brief.place:
             return Ending("open", "admit", "halted", "a candidate before it was left open")
         if self.is_full(brief.leaf):
             return Ending("rejected", "admit", "quota_met", "good, but the leaf was full")
-        verdict = await refusal(self._gates[brief.leaf], subject, partial(self._ledger.note_verdict, step))
-        if verdict is not None:
-            return Ending(ENDS[verdict.decision], "admit", verdict.code, verdict.sentence)
+        for one in [subject] if was is None else [replace(subject, row=was), subject]:
+            verdict = await refusal(self._gates[brief.leaf], one, partial(self._ledger.note_verdict, step))
+            if verdict is not None:
+                return Ending(ENDS[verdict.decision], "admit", verdict.code, verdict.sentence)
         return Ending("accepted", "admit")

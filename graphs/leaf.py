@@ -6,7 +6,8 @@
 
 There is no barrier in it: `plan` briefs a few candidates, `produce` begins them as slots become free, in whichever leaf is furthest from
 its quota, and comes back as soon as more would make sense, while the others go on. Candidates that an earlier run left open, errored, or
-turned away only because the leaf was full come first: what was recorded of them is read, not asked again.
+turned away only because the leaf was full come first: what was recorded of them is read, not asked again. So do those that take the cell
+of one that was not accepted (`cells`): the rows of later cells wait at the door for them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -26,16 +28,20 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agents import planner
-from agents.governor import Halted
 from graphs import candidate
 from graphs.admission import Admission
+from graphs.briefs import Briefs
+from graphs.cells import Cells
 from graphs.slots import Slots
 from leafmill import telemetry
-from leafmill.errors import CallError, OtherRecipeError, TaxonomyError
+from leafmill.errors import Halted, OtherRecipeError, TaxonomyError
 from leafmill.ledger import CANDIDATES, Ending
 from leafmill.log import CANDIDATE, INFO, LEAF, event
-from leafmill.records import Brief, Language
-from taxonomy import Leaf, draw
+from leafmill.records import Brief
+from taxonomy import Leaf
+
+AHEAD = 64
+"""cells for which the planners are asked before they are planned"""
 
 
 class Outcome(NamedTuple):
@@ -56,10 +62,8 @@ class LeafJob:
 
     leaf: Leaf
     target: int
-    most: int
-    """candidates that may be started in all"""
-    seed: int
-    languages: tuple[Language, ...]
+    cells: Cells
+    briefs: Briefs
     context: candidate.Context
     graph: CompiledStateGraph[candidate.State, candidate.Context, candidate.State, candidate.State]
     admission: Admission
@@ -78,12 +82,10 @@ class LeafJob:
     """reasons of this run's candidates that were not accepted"""
     under_way: int = 0
     outcome: Outcome | None = None
-    _again: list[Brief] = field(default_factory=list)
     _open: dict[str, Brief] = field(default_factory=dict)
     """candidates that are neither under way nor decided: an earlier run left them, or this one as it halts"""
-    _next: int = 0
-    _scenarios: dict[Language, list[list[str]]] = field(default_factory=dict)
-    _drawn: Counter[Language] = field(default_factory=Counter)
+    _fetched: int = 0
+    """cells for which the planners' pages are asked for"""
     _working: set[str] = field(default_factory=set)
     """candidates that hold a slot"""
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -93,18 +95,23 @@ class LeafJob:
     def __post_init__(self) -> None:
         """Take up what earlier runs left in the ledger."""
         self.context = replace(self.context, at_the_door=self.give_back)
-        columns = (CANDIDATES.c.brief, CANDIDATES.c.state, CANDIDATES.c.code, CANDIDATES.c.language)
-        for found in self.context.ledger.rows(sa.select(*columns).where(CANDIDATES.c.leaf == self.leaf.path).order_by(CANDIDATES.c.number)):
-            self._next += 1
-            self._drawn[found["language"]] += 1
-            if found["state"] in ("open", "errored") or found["code"] == "quota_met":
-                brief = Brief.model_validate(found["brief"])
+        c = CANDIDATES.c
+        earlier = sa.select(c.brief, c.state, c.code).where(c.leaf == self.leaf.path).order_by(c.number)
+        found = [(Brief.model_validate(row["brief"]), row["state"], row["code"]) for row in self.context.ledger.rows(earlier)]
+        for brief, _, _ in found:
+            self.cells.add(brief)
+            self.briefs.planned(brief)
+        for brief, state, code in found:
+            if state in ("open", "errored") or code == "quota_met":
                 self._check_axes(brief)
-                self._again.append(brief)
-                if found["state"] == "open":
+                self.cells.wait(brief, began=True)
+                if state == "open":
                     self._open[brief.id] = brief
             else:
-                self.counts[found["state"]] += 1
+                self.counts[state] += 1
+                if (attempt := self.cells.end(brief, state == "accepted")) is not None:
+                    self._check_axes(brief)
+                    self._fill(brief, attempt)
 
     def _check_axes(self, brief: Brief) -> None:
         """A candidate can be taken up only while its leaf still has the axes that it was planned by."""
@@ -133,44 +140,46 @@ class LeafJob:
 
     @property
     def wanted(self) -> int:
-        """How many more candidates to begin now: as many as the missing rows will take by the acceptance seen so far, less those under
-        way. Nothing has been refused before the first refusal, so at the beginning that is one for each row."""
+        """How many new cells to begin now: as many as the missing rows will take by the acceptance seen so far, less the candidates under
+        way or due. Nothing has been refused before the first refusal, so at the beginning that is one for each row."""
         if self.is_over:
             return 0
         decided = sum(self.counts.values())
         likely = (self.accepted + 1) / (decided + 1)
-        return max(0, min(math.ceil((self.target - self.accepted) / likely) - self.under_way, self.most - self.started))
+        return max(0, math.ceil((self.target - self.accepted) / likely) - self.under_way - self.cells.waiting)
 
     @property
     def is_hungry(self) -> bool:
-        return self.wanted > 0
+        return not self.is_over and (self.cells.first() is not None or self.wanted > 0)
+
+    @property
+    def may_plan(self) -> bool:
+        """Whether a new cell may begin, and all is settled that its brief looks back at."""
+        return self.cells.room > 0 and self.cells.settled >= self.briefs.looks_back(self.cells.next)
 
     async def next_brief(self) -> Brief:
-        """One that an earlier run left, or a new one."""
-        if self._again:
-            return self._again.pop(0)
-        brief = await self.brief(self._next)
-        self._next += 1
+        """That of a new cell."""
+        brief = await self.briefs.next(self.cells.next)
+        self.cells.add(brief)
         return brief
 
-    async def brief(self, number: int) -> Brief:
-        """Draw a new brief, with a scenario of the planner when there is one."""
-        plain = draw(self.leaf, self.seed, number, self.languages)
-        page, place = divmod(self._drawn[plain.language], planner.PAGE)
-        self._drawn[plain.language] += 1
-        listed = await self._page(plain.language, page)
-        return draw(self.leaf, self.seed, number, self.languages, listed[place % len(listed)]) if listed else plain
+    def fetch_ahead(self) -> None:
+        """Have the planners asked, beside the candidates, for what the next cells will need."""
+        until = self.cells.next + min(self.wanted, self.cells.room, AHEAD)
+        if until > self._fetched:
+            self._fetched = until
+            self.group.create_task(self._fetch(until), name=f"{self.leaf.path} ahead", context=self._outside.copy())
 
-    async def _page(self, language: Language, page: int) -> list[str]:
-        pages = self._scenarios.setdefault(language, [])
-        chat = self.context.chat
-        while len(pages) <= page and chat.roles.speaks("planner", language):
-            known = [scenario for listed in pages for scenario in listed]
-            try:
-                pages.append(await planner.list_scenarios(chat, self.leaf, language, len(pages), known))
-            except CallError:  # recorded by the call; a brief can do without a scenario, and the report shows the failure
-                pages.append([])
-        return pages[page] if page < len(pages) else []
+    async def _fetch(self, until: int) -> None:
+        with suppress(Halted):  # whoever plans with them hears of it too
+            await self.briefs.ahead(self.cells.next, until - self.cells.next)
+
+    def _fill(self, brief: Brief, attempt: int) -> None:
+        """A cell has no accepted row: another candidate takes it. Rows of later cells wait for it, so it stands at the door already."""
+        due = self.briefs.again(brief, attempt)
+        self.cells.add(due)
+        self.cells.wait(due)
+        self.admission.enter(due)
 
     async def carry(self, brief: Brief) -> None:
         """Carry one candidate from its brief to its end."""
@@ -190,6 +199,8 @@ class LeafJob:
                 self._open[brief.id] = brief
                 return
             decided = True
+            if (attempt := self.cells.end(brief, ending.state == "accepted")) is not None and ending.code != "quota_met":
+                self._fill(brief, attempt)
             self.counts[ending.state] += 1
             self.new[ending.state] += 1
             if ending.state != "accepted":
@@ -224,13 +235,15 @@ class LeafJob:
             self.slots.give_back()
 
     async def until_more_is_wanted(self) -> None:
-        """Wait until more candidates should be begun, or until there are none under way."""
-        while self.under_way and not self.wanted:
+        """Wait until more candidates can and should be begun, or until there are none under way."""
+        while self.under_way and not self.cells.first() and not (self.wanted and self.may_plan):
             self._moved.clear()
             await self._moved.wait()
 
     def look(self) -> None:
         """Something has changed that the leaf's answers depend on."""
+        for brief in self.cells.drop(everything=self.is_over):
+            self.admission.leave(brief, decided=self.halted() is None)
         self._moved.set()
         self.slots.look()
 
@@ -239,8 +252,9 @@ async def plan(state: State, runtime: Runtime[LeafJob]) -> State:
     """Brief the next candidates, a few at a time: those under way need not wait for all to be planned."""
     job = runtime.context
     planned: list[Brief] = []
+    job.fetch_ahead()
     try:
-        for _ in range(min(job.wanted, planner.PAGE)):
+        while len(planned) < min(job.wanted, planner.PAGE) and job.may_plan:
             planned.append(await job.next_brief())
     except Halted:  # the leaf is halted now; `tally` says so
         pass
@@ -248,12 +262,13 @@ async def plan(state: State, runtime: Runtime[LeafJob]) -> State:
 
 
 async def produce(state: State, runtime: Runtime[LeafJob]) -> State:
-    """Begin the planned candidates as slots become free; those that are not begun stay planned."""
+    """Begin candidates as slots become free: those that are due, then the planned ones. What a leaf that is over leaves is planned again
+    by the next run."""
     job = runtime.context
     left = list(state["planned"])
-    while left and await job.slots.take(job):
-        job.begin(left.pop(0), job.group)
-    job._again = left + job._again
+    while (left or job.cells.first()) and await job.slots.take(job):
+        job.begin(job.cells.take() or left.pop(0), job.group)
+    job.look()
     await job.until_more_is_wanted()
     return {"planned": []}
 
@@ -289,7 +304,7 @@ def _outcome(job: LeafJob) -> Outcome | None:
     if halted := job.halted():
         return halted
     decided = sum(job.counts.values())
-    if decided >= job.most:
+    if decided >= job.cells.most:
         codes = ", ".join(f"{count} {code}" for code, count in job.codes.most_common(4))
         return Outcome("starved", f"{job.accepted} of {decided} candidates were accepted; the others: {codes or 'see the report'}")
     return None

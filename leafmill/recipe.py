@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from leafmill import yamlfile
-from leafmill.errors import InputError, Place, RecipeError
-from leafmill.records import Language, Usage
+from leafmill.errors import InputError, Place, RecipeError, unknown
+from leafmill.records import Language, Mode, Usage
 
 BOTH: list[Language] = ["en", "zh"]
 SECRET = re.compile(r"^\$\{(\w+)\}$")
@@ -168,6 +169,67 @@ class Flow(Part):
     revise_rounds: int = Field(1, ge=0, le=8)
     score_returns: int = Field(1, ge=0, le=8)
     """how often the score gates may send a candidate back: too easy to the evolver, misaligned to critic and answerer"""
+    tool_rounds: int = Field(6, ge=1, le=16)
+    """replies on the way to an answer that takes tools: each says which tools to call next, or answers"""
+    breadth_share: float = Field(1 / 6, ge=0, le=1)
+    """of the evolutions, those that write another instruction instead of a harder one; Evol-Instruct draws its six operators alike"""
+
+
+class Seats(Part):
+    """The models that play one annotator."""
+
+    models: list[str] = Field(min_length=1)
+
+
+class Panel(Part):
+    """Who votes on a row: every annotator, played by each of its models. Without `models` each is played by its own."""
+
+    models: list[str] = []
+    """aliases that play every annotator"""
+    roles: dict[str, Seats] = {}
+    """the aliases of an annotator that are others than those"""
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Panel:
+        for models in (self.models, *(seats.models for seats in self.roles.values())):
+            if twice := [alias for alias, count in Counter(models).items() if count > 1]:
+                raise ValueError(f"{twice[0]!r} is named twice: a model that votes twice in one seat is no second opinion")
+        return self
+
+    def models_of(self, role: str) -> list[str]:
+        """The aliases that play an annotator; none: its own."""
+        return self.roles[role].models if role in self.roles else self.models
+
+
+class Judges(Part):
+    """How the judges (annotators, critic, arbiter) are asked, and tried before a run."""
+
+    logprobs: bool = False
+    """ask for the likelihood of each score and take their mean, where the server gives it"""
+    gold: Literal["built-in", False] | str = "built-in"
+    """rows known to be good or bad that each judge must tell apart before a run: ours, a JSONL of your own, or false"""
+    min_accuracy: float = Field(0.8, ge=0, le=1)
+    """share of the gold rows that each judge must get right"""
+
+
+class Answers(Part):
+    """How one answer is chosen where a candidate's mode asks for several. A leaf's settings may override all but `reward`."""
+
+    models: list[str] = []
+    """aliases that answer, in turn; none: the model of the role that answers"""
+    by: Literal["auto", "vote", "jury", "grade", "reward"] = "auto"
+    """auto: a vote where the answers can be compared by what they say, else a jury"""
+    verifiable: Literal["auto", "number", "choice", "exact", "code", "none"] = "auto"
+    """what kind of final answer is voted on; auto: whatever kind all have, `none`: nothing is"""
+    share: float = Field(0.6, gt=0, le=1)
+    margin: float = Field(0.2, ge=0, le=1)
+    """of the votes, what the first answer must have, and how far it must lead the second"""
+    jurors: list[str] = []
+    """aliases that judge, each of them; none: the model of the juror or grader"""
+    lead: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """by how much the best of graded or rewarded answers must be better than their mean"""
+    reward: str | None = None
+    """a reward model: a folder or hub name of transformers, or the address of a server that has `/pooling`"""
 
 
 class Limits(Part):
@@ -243,6 +305,8 @@ class Recipe(Part):
     """languages to write in, as far as a leaf has them; or by taxonomy, as {programming: [en], ecommerce: [zh]}"""
     target: int = Field(10, ge=1)
     """accepted rows wanted per leaf"""
+    refills: int = Field(2, ge=0, le=8)
+    """how often another candidate takes a cell of the plan in which none was accepted"""
     in_flight: int = Field(16, ge=1)
     """candidates under way at once, over all leaves"""
     models: dict[str, Model] = Field(min_length=1)
@@ -254,6 +318,11 @@ class Recipe(Part):
     same_family_judge: bool = False
     """allow judges of the answerer's model family"""
     flow: Flow = Flow()
+    mode: dict[str, Any] = {}
+    """how candidates are made, as fields of `Mode`; what a leaf or one of its axis values sets stands over it"""
+    panel: Panel = Panel()
+    judges: Judges = Judges()
+    answers: Answers = Answers()
     limits: Limits = Limits()
     gates: dict[str, dict[str, Any] | Literal[False]] = {}
     """settings by gate name, or `false` to leave a gate out; a gate that is not named runs with its defaults"""
@@ -265,6 +334,14 @@ class Recipe(Part):
 
     _source: yamlfile.Yaml | None = PrivateAttr(None)
     _folder: Path = PrivateAttr(Path())
+
+    @field_validator("mode")
+    @classmethod
+    def _fields_of_a_mode(cls, mode: dict[str, Any]) -> dict[str, Any]:
+        for key in mode:
+            if key not in Mode.model_fields:
+                raise ValueError(unknown("field of a mode", key, Mode.model_fields))
+        return Mode.model_validate(mode).model_dump(include=set(mode))
 
     @field_validator("gates", mode="before")
     @classmethod
@@ -308,10 +385,19 @@ class Recipe(Part):
             return self.languages.get(leaf.split("/")[0], BOTH)
         return self.languages
 
+    def with_gold(self) -> Recipe:
+        """This recipe with the built-in gold rows."""
+        return self._changed(judges=self.judges.model_copy(update={"gold": "built-in"}))
+
+    def _changed(self, **parts: Any) -> Recipe:
+        changed = self.model_copy(update=parts)
+        changed._source, changed._folder = self._source, self._folder
+        return changed
+
     def at(self, base_url: str) -> Recipe:
         """This recipe with every model moved to one address: a dry run, with a name of its own.
 
-        Its judges are scripted too, so kinship does not matter.
+        Its judges are scripted too, so kinship does not matter, nor what they would say of gold rows.
         """
         models = {
             alias: Model(base_url=base_url, model=f"scripted-{alias}", concurrency=model.concurrency, price=model.price)
@@ -321,9 +407,10 @@ class Recipe(Part):
         if isinstance(embedder, EmbeddingEndpoint):
             embedder = embedder.model_copy(update={"base_url": base_url, "api_key": None})
         name = f"{self.name}{SCRIPTED}"  # a folder of its own: scripted rows must never count as the real run's
-        moved = self.model_copy(update={"name": name, "models": models, "embedder": embedder, "same_family_judge": True})
-        moved._source, moved._folder = self._source, self._folder
-        return moved
+        judges = self.judges.model_copy(update={"gold": False})
+        answers = self.answers.model_copy(update={"reward": self.answers.reward and base_url})
+        others = {"embedder": embedder, "judges": judges, "answers": answers, "same_family_judge": True}
+        return self._changed(name=name, models=models, **others)
 
     def identity(self) -> dict[str, Any]:
         """What may not change while a run folder is in use: it decides which briefs there are and how scores compare."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Language = Literal["en", "zh"]
+OTHER: Mapping[Language, Language] = {"en": "zh", "zh": "en"}
 State = Literal["open", "accepted", "rejected", "errored", "waiting"]
 Decision = Literal["accept", "reject", "unscorable", "error"]
 
@@ -30,6 +33,8 @@ class Seed(Record):
     input: str = ""
     output: str = ""
     language: Language | None = None
+    made: bool = False
+    """an accepted row that is shown like a seed: a model wrote it"""
 
 
 class Mode(Record):
@@ -39,6 +44,8 @@ class Mode(Record):
     """what its instruction is written from: the brief alone, seeds, a row of a data set, a passage of a document"""
     localised: bool = False
     """written in the other language first, then said again as a native would"""
+    closed_book: bool = False
+    """of what is written from a document: the passage is not in the row, and the question makes sense without it"""
     depth: Literal["direct", "cot", "deep"] = "direct"
     """how its answer is thought out: not at all, in steps that are kept apart from the answer, in a reasoning model's own field"""
     turns: int = Field(1, ge=1, le=8)
@@ -49,6 +56,18 @@ class Mode(Record):
     """which calls of tools its answer takes; missing: it must decline or ask instead"""
     answers: int = Field(1, ge=1, le=16)
     """how many answers one is chosen of"""
+    composite: bool = False
+    """one task that joins several things of the leaf: its brief names two or three concepts"""
+
+    @property
+    def chooses(self) -> bool:
+        """Whether one of several answers is chosen; an answer that takes tools is made once."""
+        return self.answers > 1 and self.tools == "none"
+
+    @property
+    def declines(self) -> bool:
+        """Whether its right answer says what it cannot do, or asks back."""
+        return self.tools in ("missing_tool", "missing_parameter")
 
 
 class Source(Record):
@@ -60,13 +79,28 @@ class Source(Record):
     """the passage, or the instruction of the row"""
     input: str = ""
     output: str = ""
+    language: Language | None = None
+    heading: str = ""
+    """of a passage: the titles that it stands under, "Returns > Within 30 days" """
+
+
+AGAIN = 1_000_000
+"""between the numbers of two candidates that take one cell after each other"""
+
+
+class Evolution(Record):
+    """One evolution of an instruction: its operator, and the code by which its child was refused; "": it stands."""
+
+    operator: str
+    refused: str = ""
 
 
 class Brief(Record):
     """The plan of one candidate, made before a token is spent.
 
-    `number` counts a leaf's briefs from 0. `axes` holds one value per axis of the leaf. `scenario` is one of the planner's, or ""
-    when the leaf has none. `id` is derived from (run seed, leaf, number), so equal runs have equal ids.
+    `number` counts the cells of the leaf's plan from 0; what takes a cell once more has a number that is AGAIN higher. `axes` holds one
+    value per axis of the leaf. `scenario` is one of the planner's, or "" when the leaf has none. `id` is derived from (run seed, leaf,
+    number), so equal runs have equal ids.
     """
 
     id: str
@@ -74,10 +108,47 @@ class Brief(Record):
     number: int = Field(ge=0)
     language: Language
     axes: dict[str, str] = {}
+    concepts: tuple[str, ...] = ()
+    """what of the leaf's syllabus it is about; none when the leaf has no syllabus"""
     scenario: str = ""
     seeds: tuple[Seed, ...] = ()
     mode: Mode = Mode()
     source: Source | None = None
+    persona: str = ""
+    """who asks, where the taxonomy lists people"""
+
+    @property
+    def switch(self) -> int:
+        """Which of the user's messages turns to another topic, never the first one; 0: none does."""
+        later = self.mode.turns - 1
+        return 2 + int(digest(self.id, "switch", length=8), 16) % later if self.mode.topic_switch and later else 0
+    operators: dict[str, float] = {}
+    """the share of the draws that each operator of the evolver has; none: all alike"""
+
+    @property
+    def cell(self) -> int:
+        """Which cell of the leaf's plan it takes."""
+        return self.number % AGAIN
+
+    @property
+    def attempt(self) -> int:
+        """How many candidates have taken the cell before it."""
+        return self.number // AGAIN
+
+    @property
+    def refills(self) -> int | None:
+        """The number of the candidate whose cell it takes anew; None for the first of a cell."""
+        return self.number - AGAIN if self.attempt else None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands among the candidates of its leaf: by cell, and of one cell by attempt."""
+        return self.cell, self.attempt
+
+    @property
+    def written_in(self) -> Language:
+        """The language that its instruction is written in first."""
+        return OTHER[self.language] if self.mode.localised else self.language
 
 
 class ToolCall(Record):
@@ -97,6 +168,27 @@ class Turn(Record):
     """of an assistant: the tools that it calls"""
     answers: str = ""
     """of a tool: the id of the call that it answers"""
+
+    @property
+    def text(self) -> str:
+        """What it says, and which tools it calls."""
+        called = [json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False) for call in self.calls]
+        return "\n".join([*([self.content] if self.content else []), *called])
+
+    @property
+    def plain(self) -> dict[str, str]:
+        """As a chat message of text alone, for what knows no calls."""
+        return {"role": self.role, "content": self.text}
+
+    def message(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """As a chat message. `names`: of the tools, by the id of the call."""
+        said: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.calls:
+            functions = ((call.id, {"name": call.name, "arguments": call.arguments}) for call in self.calls)
+            said["tool_calls"] = [{"id": id_, "type": "function", "function": function} for id_, function in functions]
+        if self.answers in names:
+            said["name"] = names[self.answers]
+        return {**said, "tool_call_id": self.answers} if self.answers else said
 
 
 class Row(Record):
@@ -128,12 +220,48 @@ class Row(Record):
         return next((turn.content for turn in self.history if turn.role == "user"), self.prompt)
 
     @property
+    def exchanges(self) -> int:
+        """How often the user has spoken."""
+        return 1 + sum(turn.role == "user" for turn in self.history)
+
+    @property
+    def first_instruction(self) -> str:
+        """What a conversation began with, without the input of a single exchange."""
+        return self.opening if self.history else self.instruction
+
+    @property
     def asked(self) -> tuple[Turn, ...]:
         """All that stands before the answer: the last message of the user and the steps are in it."""
         return (*self.history, Turn(role="user", content=self.prompt), *self.steps)
 
-    def messages(self) -> list[dict[str, str]]:
-        return [turn.model_dump() for turn in (*self.asked, Turn(role="assistant", content=self.answer))]
+    @property
+    def told(self) -> tuple[Turn, ...]:
+        """All that the assistant knew when it answered: its tools, as a message of the system, stand before what was asked."""
+        tools = json.dumps(self.tools, ensure_ascii=False)
+        return (Turn(role="system", content=tools), *self.asked) if self.tools else self.asked
+
+    @property
+    def functions(self) -> list[dict[str, Any]]:
+        """The tools as chat templates take them."""
+        return [{"type": "function", "function": tool} for tool in self.tools]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """All of it as chat messages; the arguments of a call are an object, as TRL and chat templates take them."""
+        names = {call.id: call.name for turn in self.asked for call in turn.calls}
+        return [turn.message(names) for turn in (*self.asked, Turn(role="assistant", content=self.answer))]
+
+
+class Settled(Record):
+    """What became of a candidate, as far as those that are planned much later may look back."""
+
+    number: int
+    state: State
+    code: str
+    row: Row | None = None
+    """of one that was accepted"""
+    made: tuple[dict[str, Any], ...] = ()
+    """its lineage: what made each part of it"""
+    evolutions: tuple[Evolution, ...] = ()
 
 
 class Verdict(Record):
@@ -170,8 +298,33 @@ class Vote(Record):
     alias: str = ""
     """of the model that played it"""
     score: int | None = Field(default=None, ge=1, le=5)
+    expected: float | None = Field(default=None, ge=1, le=5)
+    """the mean of all scores that it might have written, where its server says how likely each was"""
     rationale: str = ""
     failed: str = ""
+    answer_tokens: int | None = None
+    """length of the answer that was judged"""
+
+    @property
+    def value(self) -> float | None:
+        """What counts: the expected score where there is one, else the written one."""
+        return self.score if self.expected is None else self.expected
+
+
+class Seat(NamedTuple):
+    """A place on the panel: an annotator, and the alias of the model that plays it there; "" where variants have their own."""
+
+    role: str
+    alias: str
+    name: str
+    """what its calls are told by: the role where it is played by its own model, else role@alias"""
+
+
+def seat_names(seats: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """What seats (role, alias) are called side by side: by the role, and with the model where several models play it."""
+    known = list(dict.fromkeys(seats))
+    players = Counter(role for role, _ in known)
+    return {(role, alias): role if players[role] == 1 else f"{role}@{alias}" for role, alias in known}
 
 
 class Usage(Record):

@@ -1,30 +1,32 @@
 """What to cover: a taxonomy is a tree of skills whose leaves each get a quota of rows.
 
-`load("programming")` reads a built-in taxonomy and `load("mine.yaml")` your own; `draw` plans one candidate of a leaf (language, one
-value per axis, seeds to show) before a token is spent, the same in every process; `clean` says which seeds are fit to be shown and why
-the others are not. Nothing here calls a model.
+`load("programming")` reads a built-in taxonomy and `load("mine.yaml")` your own; `plan_of` gives the plan of a leaf, whose cells cover its
+axes and languages, and `draw` the brief of one candidate, before a token is spent and the same in every process; `clean` says which seeds
+are fit to be shown and why the others are not. Nothing here calls a model.
 """
 
-from taxonomy.axes import Axis, AxisValue, Count, PairCoverage, coverage, pair_coverage
-from taxonomy.briefs import draw
+from taxonomy.axes import Axis, AxisValue
+from taxonomy.briefs import again, draw, plan_of
+from taxonomy.covering import Cell, Plan
 from taxonomy.seeds import CleanSeeds, DroppedSeed, clean, read_seeds
-from taxonomy.tree import BUILT_IN, Leaf, Node, Taxonomy, load
+from taxonomy.tree import BUILT_IN, Leaf, Node, Taxonomy, library, load
 
 __all__ = [
     "BUILT_IN",
     "Axis",
     "AxisValue",
+    "Cell",
     "CleanSeeds",
-    "Count",
     "DroppedSeed",
     "Leaf",
     "Node",
-    "PairCoverage",
+    "Plan",
     "Taxonomy",
+    "again",
     "clean",
-    "coverage",
     "draw",
+    "library",
     "load",
-    "pair_coverage",
+    "plan_of",
     "read_seeds",
 ]

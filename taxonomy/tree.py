@@ -18,31 +18,43 @@
 
 What a node says of languages and seeds replaces what it inherits. Axes are inherited one by one: a node adds or replaces an axis by
 name and removes one with null. Settings are merged key by key. Weights multiply down the path.
+
+Axes of the library (`taxonomy/library/axes.yaml`, `leafmill taxonomy axes`) are taken by name, as they are or with other weights:
+
+    axes: [difficulty, turns]
+    axes: {difficulty: library, turns: {weights: {single: 1, switch: 0}}, mine: {title: ..., values: ...}}
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, model_validator
 from pydantic_core import PydanticCustomError
 
+from leafmill import yamlfile
 from leafmill.errors import TaxonomyError, unknown
-from leafmill.records import Language, Mode, Record, Seed, digest
+from leafmill.recipe import Answers
+from leafmill.records import Language, Mode, Record, Seed, Source, digest
 from leafmill.yamlfile import Keys, Yaml, read
-from taxonomy.axes import MAX_CARDS, Axis, AxisValue, in_language
+from taxonomy.axes import MAX_VALUES, Axis, AxisValue, in_language
 from taxonomy.seeds import make_seed, read_seeds
+from taxonomy.sources import by_way
+from taxonomy.tools import Tool, read_tools, tools_in
 
 _FOLDER = Path(__file__).parent
 BUILT_IN = tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 Texts = dict[Language, str]
+BESIDE = 3
+"""leaves that a leaf has beside it on either side"""
 
 
 class Leaf(Record):
@@ -57,6 +69,12 @@ class Leaf(Record):
     seeds: tuple[Seed, ...] = ()
     settings: dict[str, Any] = Field(default={})
     trail: tuple[Texts, ...] = ()
+    beside: tuple[Texts, ...] = ()
+    """titles of leaves nearby: what a conversation may turn to"""
+    folder: str = Field(default="", exclude=True)
+    """of the taxonomy: what paths in the settings are taken from"""
+    sources: dict[str, tuple[Source, ...]] = Field(default={}, exclude=True, repr=False)
+    """what candidates are written from, by the way of writing, once it is opened (`graphs.sources`)"""
 
     def title_in(self, language: Language) -> str:
         return in_language(self.title, language)
@@ -72,6 +90,10 @@ class Leaf(Record):
         """How a candidate with these axis values is made: what the leaf sets, and over it what the values set, in the order of the axes."""
         sets = [axis.value(brief_axes[axis.name]).sets for axis in self.axes if axis.name in brief_axes]
         return Mode.model_validate({key: value for one in (self.settings.get("mode", {}), *sets) for key, value in one.items()})
+
+    def tools(self, language: Language) -> tuple[Tool, ...]:
+        """The tools that the taxonomy gives it; none: a role writes them, where its mode asks for some."""
+        return tools_in(self.settings.get("tools") or (), language)
 
     @property
     def modes(self) -> tuple[Mode, ...]:
@@ -110,6 +132,12 @@ class Node(Record):
         own = (self.leaf,) if self.leaf else ()
         return own + tuple(leaf for child in self.children for leaf in child.leaves())
 
+    def walk(self) -> Iterator[Node]:
+        """It, and all below it, each before its children."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
 
 class Taxonomy(Record):
     """A whole taxonomy. `path` is the file that it was read from."""
@@ -118,9 +146,15 @@ class Taxonomy(Record):
     path: str
     root: Node
 
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes in file order."""
+        return tuple(self.root.walk())
+
     def leaves(self) -> tuple[Leaf, ...]:
         """All leaves in file order."""
-        return self.root.leaves()
+        found = self.root.leaves()
+        near = [(*found[max(0, at - BESIDE) : at], *found[at + 1 : at + 1 + BESIDE]) for at in range(len(found))]
+        return tuple(leaf.model_copy(update={"beside": tuple(one.title for one in ones)}) for leaf, ones in zip(found, near, strict=True))
 
     def leaf(self, path: str) -> Leaf:
         for leaf in self.leaves():
@@ -149,9 +183,17 @@ def load(name_or_path: str | Path) -> Taxonomy:
         path = _FOLDER / f"{name_or_path}.yaml"
     elif isinstance(name_or_path, str) and path.suffix not in (".yaml", ".yml") and not path.is_file():
         raise TaxonomyError(unknown("taxonomy", name_or_path, BUILT_IN) + "; or give the path of a YAML file")
-    yaml = read(path, TaxonomyError)
+    return _taxonomy(read(path, TaxonomyError))
+
+
+def parse(text: str, path: Path) -> Taxonomy:
+    """The taxonomy that a text holds, which stands, or will stand, at `path`."""
+    return _taxonomy(yamlfile.parse(text, str(path), TaxonomyError))
+
+
+def _taxonomy(yaml: Yaml) -> Taxonomy:
     spec = yaml.model(_RootSpec)
-    return Taxonomy(name=spec.name, path=str(path), root=_grow(yaml, spec, (), spec.name, _Above(languages=tuple(spec.languages or ()))))
+    return Taxonomy(name=spec.name, path=yaml.path, root=_grow(yaml, spec, (), spec.name, _Above(languages=tuple(spec.languages or ()))))
 
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
@@ -183,7 +225,20 @@ def _mode(given: Any) -> Any:
     return Mode.model_validate(given).model_dump(include=set(given))
 
 
+def _answers(given: Any) -> Any:
+    """Settings of how an answer is chosen, as many as are given; a reward model is the whole run's."""
+    if not isinstance(given, dict):
+        raise PydanticCustomError("mapping", "should be a mapping of settings of `answers`")
+    known = [name for name in Answers.model_fields if name != "reward"]
+    for key in given:
+        if key not in known:
+            raise PydanticCustomError("answers", "{problem}", {"problem": unknown("setting of `answers`", str(key), known)})
+    return Answers.model_validate(given).model_dump(include=set(given))
+
+
 _Mode = Annotated[dict[str, Any], BeforeValidator(_mode)]
+_Answers = Annotated[dict[str, Any], BeforeValidator(_answers)]
+_Sources = Annotated[dict[str, Any], BeforeValidator(by_way)]
 
 
 class _ValueSpec(_Spec):
@@ -199,8 +254,46 @@ class _ValueSpec(_Spec):
 
 
 class _AxisSpec(_Spec):
+    """With `values` an axis of the taxonomy's own; without, that of the library, whose values may come more or less often than there."""
+
     title: dict[Language, Text] = {}
-    values: dict[str, _ValueSpec] = Field(min_length=2, max_length=MAX_CARDS)
+    values: dict[str, _ValueSpec] = Field(default={}, min_length=2, max_length=MAX_VALUES)
+    weights: dict[str, Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]] = {}
+    """0 leaves a value out"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_library(cls, given: Any) -> Any:
+        return {} if given == "library" else given
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> _AxisSpec:
+        if self.values and self.weights:
+            raise ValueError("`weights` changes an axis of the library; an axis with `values` gives each its own `weight`")
+        if self.title and not self.values:
+            raise ValueError("an axis with a title of its own needs `values`")
+        return self
+
+    def axis(self, name: str) -> Axis:
+        values = (AxisValue(name=key, weight=one.weight, labels=one.labels, sets=one.sets) for key, one in self.values.items())
+        return Axis(name=name, title=self.title, values=tuple(values))
+
+
+class _LibrarySpec(RootModel[dict[str, _AxisSpec]]):
+    """The file of the library."""
+
+
+def _by_name(given: Any) -> Any:
+    """A list names axes of the library."""
+    if not isinstance(given, list):
+        return given
+    for one in given:
+        if not isinstance(one, str):
+            raise PydanticCustomError("axes", "a list of axes holds names of the library; an axis of your own needs the form of a mapping")
+    return dict.fromkeys(given, "library")
+
+
+_Axes = Annotated[dict[str, _AxisSpec | None], BeforeValidator(_by_name)]
 
 
 class _SettingsSpec(_Spec):
@@ -208,8 +301,13 @@ class _SettingsSpec(_Spec):
     evolve_rounds: Rounds = 0
     revise_rounds: Rounds = 0
     score_returns: Rounds = 0
+    breadth_share: Annotated[float, Field(ge=0, le=1)] = 0
+    tool_rounds: Rounds = 0
     gates: Any = None
     mode: _Mode = {}
+    answers: _Answers = {}
+    source: _Sources = {}
+    tools: Any = None  # a list or a file name: checked in tools.read_tools, where the place of each is known
 
 
 class _NodeSpec(_Spec):
@@ -217,7 +315,7 @@ class _NodeSpec(_Spec):
     description: dict[Language, Text] = {}
     languages: Annotated[list[Language], Field(min_length=1)] | None = None
     weight: Weight = 1.0
-    axes: dict[str, _AxisSpec | None] = {}
+    axes: _Axes = {}
     seeds: Any = None  # a list or a file name: checked in _seeds, where the place of each seed is known
     settings: _SettingsSpec = _SettingsSpec()
     children: dict[str, _NodeSpec] = Field(default={}, min_length=1)
@@ -252,6 +350,9 @@ def _grow(yaml: Yaml, spec: _NodeSpec, keys: Keys, slug: str, above: _Above) -> 
     axes = _axes(yaml, spec, keys, languages, above.axes)
     seeds = above.seeds if spec.seeds is None else _seeds(yaml, spec.seeds, (*keys, "seeds"))
     settings = _merged(above.settings, spec.settings.model_dump(exclude_unset=True))
+    if settings.get("tools") and (spec.settings.tools or spec.languages):  # an inherited tool must speak the languages that are new here
+        at = (*keys, "settings", "tools") if spec.settings.tools else (*keys, "languages")
+        settings["tools"] = read_tools(yaml, settings["tools"], languages, at)
     weight = above.weight * spec.weight
     here = _Above(languages, axes, seeds, settings, weight, (*above.trail, spec.title), path)
     children = tuple(_grow(yaml, child, (*keys, "children", key), key, here) for key, child in spec.children.items())
@@ -265,6 +366,7 @@ def _grow(yaml: Yaml, spec: _NodeSpec, keys: Keys, slug: str, above: _Above) -> 
         seeds=seeds,
         settings=settings,
         trail=above.trail,
+        folder=str(Path(yaml.path).parent),
     )
     return Node(path=path, title=spec.title, description=spec.description, children=children, leaf=None if children else leaf)
 
@@ -284,23 +386,41 @@ def _languages(yaml: Yaml, spec: _NodeSpec, keys: Keys, above: _Above) -> tuple[
 
 def _axes(yaml: Yaml, spec: _NodeSpec, keys: Keys, languages: Sequence[Language], above: Mapping[str, Axis]) -> dict[str, Axis]:
     axes = dict(above)
-    for name, given in spec.axes.items():
-        at = (*keys, "axes", name)
+    listed = (*keys, "axes", 0) in yaml.lines
+    for place, (name, given) in enumerate(spec.axes.items()):
+        at = (*keys, "axes", place if listed else name)
         if given is None:
             if name not in axes:
                 raise yaml.fail(unknown("axis to remove", name, axes), at)
             del axes[name]
             continue
-        values = tuple(
-            AxisValue(name=key, weight=value.weight, labels=value.labels, sets=value.sets) for key, value in given.values.items()
-        )
-        axes[name] = Axis(name=name, title=given.title, values=values)
+        axes[name] = given.axis(name) if given.values else _from_library(yaml, name, given, at)
         _need_axis(yaml, axes[name], languages, at)
     for language in languages:
         titles = [axis.title[language] for axis in axes.values()]
         if twice := next((title for title in titles if titles.count(title) > 1), None):
             raise yaml.fail(f"two axes have the title {twice!r}", (*keys, "axes"))
     return axes
+
+
+@cache
+def library() -> Mapping[str, Axis]:
+    """The axes that any taxonomy may take by name."""
+    return {name: spec.axis(name) for name, spec in read(_FOLDER / "library" / "axes.yaml", TaxonomyError).model(_LibrarySpec).root.items()}
+
+
+def _from_library(yaml: Yaml, name: str, given: _AxisSpec, at: Keys) -> Axis:
+    if name not in library():
+        raise yaml.fail(unknown("axis of the library", name, library()), at)
+    axis = library()[name]
+    for value in given.weights:
+        if value not in {one.name for one in axis.values}:
+            raise yaml.fail(unknown(f"value of axis {name!r}", value, (one.name for one in axis.values)), (*at, "weights", value))
+    weighed = [(one, given.weights.get(one.name, one.weight)) for one in axis.values]
+    values = tuple(one.model_copy(update={"weight": weight}) for one, weight in weighed if weight)
+    if len(values) < 2:
+        raise yaml.fail(f"axis {name!r} needs two values or more, {len(values)} has a weight above 0", (*at, "weights"))
+    return axis.model_copy(update={"values": values})
 
 
 def _need_axis(yaml: Yaml, axis: Axis, languages: Sequence[Language], at: Keys, inherited: bool = False) -> None:

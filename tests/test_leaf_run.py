@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import Case, Cast, Told, case_of, go, recipe, taxonomy, told
+from conftest import SEED, Case, Cast, Told, case_of, go, recipe, shelf, taxonomy, told
 
 from agents.scripted import Fault, Reply, Request, ScriptedServer
 from filters.gate import Stage, Subject, verdict
 from graphs.run import Run
 from leafmill import errors
 from leafmill.ledger import CANDIDATES, Ledger
-from leafmill.records import Verdict
+from leafmill.records import AGAIN, Brief, Verdict, digest
 
 FLAT = {"flow": {"evolve_rounds": 0, "revise_rounds": 0}}
 
@@ -101,6 +101,99 @@ async def test_a_larger_target_goes_on_and_gives_the_rows_of_asking_for_it_at_on
     assert server.count() - before == len(answered(told(tmp_path))), "a recorded call was asked again"
     assert told(tmp_path).accepted == told(whole).accepted
     assert told(tmp_path).rows == told(whole).rows
+
+
+# -- holes -------------------------------------------------------------------------------------------------------------
+
+
+def attempt_of(request: Request, case: Case) -> int:
+    """Of a writer's request: how many candidates have had its cell before. Its seed says whose call it is."""
+    for attempt in range(9):
+        id_ = digest(SEED, f"t/{case.leaf}", case.number + attempt * AGAIN)
+        if request.seed == int(digest(SEED, id_, "write.0.0", "writer", 0, length=8), 16) % 2**31:
+            return attempt
+    raise AssertionError(f"nobody's seed: {request.seed}")
+
+
+def until(**attempts: int) -> Cast:
+    """A cast whose critic dislikes the first so many candidates of some cells: `until(c3=1)` the first of the third."""
+
+    def write(request: Request, case: Case) -> Any:
+        attempt = attempt_of(request, case)
+        asks = f"Explain to colleague {attempt} how invoice {case.leaf}-{case.number} gets filed on shelf {shelf(case) + 5 * attempt}."
+        return {"instruction": asks, "input": ""}
+
+    def criticise(request: Request, case: Case) -> Any:
+        attempt = int(request.task.split("colleague ")[1].split()[0])
+        return {"reason": "bad", "score": 1} if attempt < attempts.get(f"c{case.number}", 0) else None
+
+    return Cast(writer=write, critic=criticise)
+
+
+def places(ledger: Told) -> list[tuple[int, int]]:
+    """Cell and attempt of all candidates, in their order."""
+    return sorted(Brief.model_validate(one["brief"]).place for one in ledger.candidates)
+
+
+async def test_a_cell_without_a_row_is_taken_by_another_candidate_before_new_cells_are(tmp_path: Path, server: ScriptedServer) -> None:
+    server.script = until(c1=1, c3=2)
+    run = await go(recipe(tmp_path, server, target=5, refills=2, **FLAT), tmp_path)
+    assert (run.exit_code, run.jobs[0].counts["accepted"]) == (0, 5)
+    ends = [Brief.model_validate(one["brief"]).place for one in told(tmp_path).candidates if one["state"] == "accepted"]
+    assert sorted(ends) == [(0, 0), (1, 1), (2, 0), (3, 2), (4, 0)]
+    first, other = (Brief.model_validate(told(tmp_path).of(number)["brief"]) for number in (1, 1 + AGAIN))
+    assert other.refills == first.number
+    assert {**first.model_dump(), "id": "", "number": 0, "seeds": ()} == {**other.model_dump(), "id": "", "number": 0, "seeds": ()}
+
+
+async def test_a_cell_is_given_up_after_so_many_refills(tmp_path: Path, server: ScriptedServer) -> None:
+    server.script = until(c1=9)
+    await go(recipe(tmp_path, server, target=3, refills=2, **FLAT), tmp_path)
+    ends = {Brief.model_validate(one["brief"]).place: one["state"] for one in told(tmp_path).candidates if one["code"] != "quota_met"}
+    assert ends == {(0, 0): "accepted", (1, 0): "rejected", (1, 1): "rejected", (1, 2): "rejected", (2, 0): "accepted", (3, 0): "accepted"}
+
+
+@pytest.mark.parametrize("targets", [[6], [1, 3, 6]])
+async def test_holes_are_filled_alike_whichever_reply_comes_first_and_whatever_was_asked_for_before(
+    tmp_path: Path, server: ScriptedServer, targets: list[int]
+) -> None:
+    """Two cells fail once, one for good."""
+    seen = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        server.script, server.latency = until(c1=1, c2=9, c4=1), jumbled(number)
+        for target in targets:
+            await go(recipe(folder, server, target=target, refills=2, in_flight=[2, 9][number], **FLAT), folder)
+        seen.append((told(folder).accepted, told(folder).rows))
+    assert seen[0] == seen[1]
+    assert {number % AGAIN: number // AGAIN for _, number in seen[0][0]} == {0: 0, 1: 1, 3: 0, 4: 1, 5: 0, 6: 0}
+
+
+async def test_the_candidates_of_a_leaf_that_starves_are_the_first_by_place(tmp_path: Path, server: ScriptedServer) -> None:
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        server.script, server.latency = until(**{f"c{cell}": 9 for cell in range(1, 20)}), jumbled(number)
+        limits = {"candidates_per_leaf": 9}
+        run = await go(recipe(folder, server, target=5, refills=2, in_flight=[1, 9][number], limits=limits, **FLAT), folder)
+        assert (run.exit_code, run.jobs[0].outcome.state) == (3, "starved")
+        assert places(told(folder)) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (3, 0), (3, 1)]
+
+
+async def test_a_row_waits_for_the_hole_before_it(tmp_path: Path, server: ScriptedServer) -> None:
+    """The second candidate of cell 0 is slow, and that of cell 1 its twin: the earlier cell gets in."""
+    twin = {"instruction": "Explain how the twin invoice a-0 gets filed on shelf 5.", "input": ""}
+
+    def write(request: Request, case: Case) -> Any:
+        first = case.number == 0 and attempt_of(request, case) == 0
+        return {"instruction": "no", "input": ""} if first else twin if case.number < 2 else None
+
+    server.script = Cast(writer=write)
+    server.latency = lambda request: 0.4 if request.role == "answerer" and request.task.count("twin") else 0.0
+    await go(recipe(tmp_path, server, target=3, refills=1, **FLAT), tmp_path)
+    assert [number % AGAIN for _, number in told(tmp_path).accepted][-1] == 0
+    assert told(tmp_path).of(1)["code"].endswith(".duplicate")
 
 
 # -- budgets -----------------------------------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from filters.text import script
 from leafmill.errors import TaxonomyError
 from leafmill.records import Language
-from taxonomy import BUILT_IN, Taxonomy, clean, load
+from taxonomy import BUILT_IN, Taxonomy, clean, library, load
 
 SMALL = """\
 name: craft
@@ -120,7 +122,7 @@ def test_the_fingerprint_follows_the_content_and_not_the_layout(tmp_path: Path, 
 def test_a_taxonomy_survives_a_round_trip_through_json(craft: Taxonomy) -> None:
     again = Taxonomy.model_validate_json(craft.model_dump_json())
     assert again.fingerprint == craft.fingerprint
-    assert again.leaves() == craft.leaves()
+    assert [leaf.model_dump() for leaf in again.leaves()] == [leaf.model_dump() for leaf in craft.leaves()]
 
 
 def test_seeds_may_stand_in_a_file_beside_the_taxonomy(tmp_path: Path) -> None:
@@ -169,6 +171,78 @@ MISTAKES = {
     "seeds that are a number": ("languages: [zh]", "seeds: 7\n    languages: [zh]", 36, "got 7"),
     "a cycle": ("  陶艺:", "  loop: &loop\n    children: {again: *loop}\n  陶艺:", 34, "a cycle"),
 }
+
+
+LIBRARY = {
+    "an unknown name in the list": ("axes: [difficulty, turms]", "axis of the library 'turms': did you mean 'turns'"),
+    "an unknown name in the mapping": ("axes: {difficulty: library, turms: library}", "unknown axis of the library 'turms'"),
+    "a weight of a value that is not there": (
+        "axes: {turns: {weights: {singel: 2}}}",
+        "unknown value of axis 'turns' 'singel': did you mean",
+    ),
+    "one value left": ("axes: {task: {weights: {single: 0}}}", "axis 'task' needs two values or more, 1 has a weight above 0"),
+    "weights of an axis of one's own": (
+        "axes: {task: {weights: {single: 2}, title: {en: t, zh: t}, values: {a: {en: a, zh: a}, b: {en: b, zh: b}}}}",
+        "`weights` changes an axis of the library",
+    ),
+    "a title of one's own": ("axes: {task: {title: {en: t, zh: t}}}", "an axis with a title of its own needs `values`"),
+    "a mapping in the list": ("axes: [{task: library}]", "a list of axes holds names of the library"),
+}
+LISTED = """\
+name: craft
+languages: [en, zh]
+title: {en: Craft, zh: 手艺}
+description: {en: Make it., zh: 动手做。}
+"""
+
+
+def test_a_taxonomy_takes_axes_of_the_library_by_name(tmp_path: Path) -> None:
+    (leaf,) = load(write(tmp_path, LISTED + "axes: [difficulty, turns]\n")).leaves()
+    assert leaf.axes == (library()["difficulty"], library()["turns"])
+    mine = "axes:\n  turns: {weights: {many: 5, switch: 0}}\n  depth: library\n"
+    mine += "  tool: {title: {en: tool, zh: 工具}, values: {a: {en: a, zh: 甲}, b: {en: b, zh: 乙}}}\n"
+    (leaf,) = load(write(tmp_path, LISTED + mine)).leaves()
+    assert [axis.name for axis in leaf.axes] == ["turns", "depth", "tool"]
+    assert {value.name: value.weight for value in leaf.axes[0].values} == {"single": 4, "few": 2, "many": 5}
+    assert leaf.mode({"turns": "many", "depth": "cot"}).turns == 6
+
+
+def test_a_node_adds_axes_of_the_library_to_those_that_it_inherits(tmp_path: Path) -> None:
+    children = "axes: [tone]\nchildren: {saw: {title: {en: S, zh: 锯}, description: {en: S, zh: 锯}, axes: [turns]}}\n"
+    (leaf,) = load(write(tmp_path, LISTED + children)).leaves()
+    assert [axis.name for axis in leaf.axes] == ["tone", "turns"]
+
+
+@pytest.mark.parametrize("mistake", list(LIBRARY))
+def test_a_mistake_about_the_library_is_told_with_file_and_line(tmp_path: Path, mistake: str) -> None:
+    text, message = LIBRARY[mistake]
+    path = write(tmp_path, LISTED + text + "\n")
+    with pytest.raises(TaxonomyError, match=re.escape(message)) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}:5: ")
+
+
+def test_the_library_has_every_axis_in_both_languages_and_sets_how_candidates_are_made() -> None:
+    wanted = {"difficulty", "depth", "turns", "reasoning", "task", "phrasing", "parameters", "noise", "mapping", "persona", "tone", "genre"}
+    assert set(library()) == wanted
+    for axis in library().values():
+        for texts in (axis.title, *(value.labels for value in axis.values)):
+            assert set(texts) == {"en", "zh"}, axis.name
+            assert script(texts["zh"]) > 0.5, texts
+            assert script(texts["en"]) == 0, texts
+        assert len({value.labels["zh"] for value in axis.values}) == len(axis.values)
+    sets = {f"{axis.name}.{value.name}": value.sets for axis in library().values() for value in axis.values if value.sets}
+    assert sets == {
+        "task.composite": {"composite": True},
+        "depth.direct": {"depth": "direct"},
+        "depth.cot": {"depth": "cot"},
+        "depth.deep": {"depth": "deep"},
+        "turns.single": {"turns": 1},
+        "turns.few": {"turns": 3},
+        "turns.many": {"turns": 6},
+        "turns.switch": {"turns": 4, "topic_switch": True},
+        "mapping.localised": {"localised": True},
+    }
 
 
 @pytest.mark.parametrize("mistake", list(MISTAKES))
