@@ -19,6 +19,8 @@ from leafmill.errors import DiskError, LockedError, RunFolderError, unknown
 from leafmill.recipe import Recipe
 
 RUNS = Path("runs")
+PLAN = "plan.yaml"
+"""the recipe of a plan, in a folder of a plan and in no other"""
 
 
 def fresh_name(name: str, runs: Path, suffix: str = "") -> str:
@@ -54,7 +56,8 @@ class RunFolder:
     @classmethod
     def find(cls, name: str | None, runs: Path = RUNS) -> RunFolder:
         """An existing run: a folder's path, a name under `runs/`, or None for the one used last. Raises RunFolderError."""
-        there = sorted((p.parent for p in runs.glob("*/ledger.db")), key=lambda p: (p / "ledger.db").stat().st_mtime)
+        ledgers = (p for p in runs.glob("*/ledger.db") if not (p.parent / PLAN).exists())
+        there = sorted((p.parent for p in ledgers), key=lambda p: (p / "ledger.db").stat().st_mtime)
         if name is None:
             if not there:
                 raise RunFolderError(f"there is no run under {runs}/ yet: start one with `leafmill run recipe.yaml`")
