@@ -11,6 +11,7 @@ from taxonomy import Leaf
 
 async def write(chat: Chat, leaf: Leaf, brief: Brief, step: Step) -> tuple[Row, Reply]:
     """A new row without an answer, and the reply it came from. Raises CallError."""
-    values = {**about_leaf(leaf, brief.language, brief.axes), "scenario": brief.scenario, "seeds": brief.seeds}
-    reply = await chat.ask("writer", brief.language, step, values)
-    return Row(language=brief.language, instruction=reply.get("instruction"), input=reply.get("input")), reply
+    language = brief.written_in
+    told = {"concepts": brief.concepts, "scenario": brief.scenario, "seeds": brief.seeds, "persona": brief.persona}
+    reply = await chat.ask("writer", language, step, {**about_leaf(leaf, language, brief.axes), **told})
+    return Row(language=language, instruction=reply.get("instruction"), input=reply.get("input")), reply

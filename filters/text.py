@@ -117,16 +117,25 @@ def lcs_f1(a: Sequence[str], b: Sequence[str]) -> float:
 
 
 def lcs(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the longest common subsequence, bit-parallel (Hyyrö 2004): one big-integer step per item of `b`."""
+    """Length of the longest common subsequence."""
+    return common_with(a)(b)
+
+
+def common_with(a: Sequence[str]) -> Callable[[Sequence[str]], int]:
+    """How long the longest common subsequence with `a` is, bit-parallel (Hyyrö 2004): one big-integer step per item of the other."""
     where: dict[str, int] = {}
     for place, item in enumerate(a):
         where[item] = where.get(item, 0) | 1 << place
     full = (1 << len(a)) - 1
-    open_ = full  # a zero bit is an item of `a` that the subsequence has reached
-    for item in b:
-        step = open_ & where.get(item, 0)
-        open_ = ((open_ + step) | (open_ - step)) & full
-    return len(a) - open_.bit_count()
+
+    def length(b: Sequence[str]) -> int:
+        open_ = full  # a zero bit is an item of `a` that the subsequence has reached
+        for item in b:
+            step = open_ & where.get(item, 0)
+            open_ = ((open_ + step) | (open_ - step)) & full
+        return len(a) - open_.bit_count()
+
+    return length
 
 
 class _Count(NamedTuple):

@@ -40,6 +40,13 @@ _UNIT = re.compile(rf"[{_HAN}]|(?:(?![{_HAN}])\w)(?:(?![{_HAN}])[\w'’-])*")
 _COLONS = (":", "\uff1a")
 
 
+class Fault(NamedTuple):
+    """Why a seed may not be shown, and on what evidence."""
+
+    code: DropCode
+    evidence: str = ""
+
+
 class DroppedSeed(Record):
     """A seed that may not be shown, and why. `evidence` is what the decision rests on, such as a length or the seed it repeats."""
 
@@ -63,21 +70,40 @@ class CleanSeeds(Record):
 def clean(seeds: Iterable[Seed]) -> CleanSeeds:
     """Part the seeds. A task (all seeds of one instruction) that answers one input in two ways is dropped as a whole."""
     arrived = list(seeds)
-    reasons = [_fault(seed) for seed in arrived]
+    reasons = [fault(seed) for seed in arrived]
     conflicts = _conflicts(seed for seed, reason in zip(arrived, reasons, strict=True) if reason is None)
     kept: dict[tuple[str, str, str], Seed] = {}
     dropped: list[DroppedSeed] = []
     for seed, reason in zip(arrived, reasons, strict=True):
         text = _text(seed)
         if reason is None and text[0] in conflicts:
-            reason = _Fault("conflicting_outputs", conflicts[text[0]])
+            reason = Fault("conflicting_outputs", conflicts[text[0]])
         if reason is None and text in kept:
-            reason = _Fault("duplicate", text[0])
+            reason = Fault("duplicate", text[0])
         if reason is None:
             kept[text] = seed
         else:
             dropped.append(DroppedSeed(seed=seed, code=reason.code, evidence=reason.evidence))
     return CleanSeeds(kept=tuple(kept.values()), dropped=tuple(dropped))
+
+
+def fault(seed: Seed) -> Fault | None:
+    """What is wrong with a seed taken by itself."""
+    instruction, given, output = _text(seed)
+    length, limits = units(instruction), LIMITS[seed.language or language_of(instruction)]
+    if length < limits.least:
+        return Fault("too_short", f"{length} units, at least {limits.least}")
+    if length > limits.most:
+        return Fault("too_long", f"{length} units, at most {limits.most}")
+    # a seed may come without an output; one that was given and is blank is a torn example
+    if not output and "output" in seed.model_fields_set:
+        return Fault("empty_output")
+    if given and given == output:
+        return Fault("output_is_input")
+    for field, text in (("input", given), ("output", output)):
+        if text.endswith(_COLONS):
+            return Fault("ends_in_colon", field)
+    return None
 
 
 def read_seeds(path: Path) -> tuple[Seed, ...]:
@@ -108,30 +134,6 @@ def units(text: str) -> int:
     (7, 3)
     """
     return len(_UNIT.findall(text))
-
-
-class _Fault(NamedTuple):
-    code: DropCode
-    evidence: str = ""
-
-
-def _fault(seed: Seed) -> _Fault | None:
-    """What is wrong with a seed taken by itself."""
-    instruction, given, output = _text(seed)
-    length, limits = units(instruction), LIMITS[seed.language or language_of(instruction)]
-    if length < limits.least:
-        return _Fault("too_short", f"{length} units, at least {limits.least}")
-    if length > limits.most:
-        return _Fault("too_long", f"{length} units, at most {limits.most}")
-    # a seed may come without an output; one that was given and is blank is a torn example
-    if not output and "output" in seed.model_fields_set:
-        return _Fault("empty_output")
-    if given and given == output:
-        return _Fault("output_is_input")
-    for field, text in (("input", given), ("output", output)):
-        if text.endswith(_COLONS):
-            return _Fault("ends_in_colon", field)
-    return None
 
 
 def _conflicts(seeds: Iterable[Seed]) -> dict[str, str]:
