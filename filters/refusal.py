@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from filters import words_en, words_zh
 from filters.gate import Stage, Subject, verdict
 from filters.text import normalise, units
-from leafmill.records import Verdict
+from filters.tools import tool_failed
+from leafmill.records import Row, Verdict
 
 _KINDS = {
     kind: re.compile(rf"[\"'*#>\s]*(?:(?:{'|'.join(words_en.REFUSALS[kind])})|(?:{'|'.join(words_zh.REFUSALS[kind])}))")
@@ -18,6 +19,15 @@ _KINDS = {
 _INABILITY_NEAR = re.compile(rf"{words_en.REFUSED}|\bdon't have\b|{words_zh.REFUSED}|不能")
 _SYMPATHY = re.compile(rf"[\"'*#>\s]*(?:{words_en.SYMPATHY}|{words_zh.SYMPATHY})")
 _ABOUT_APOLOGY = re.compile(f"{words_en.ABOUT_APOLOGY}|{words_zh.ABOUT_APOLOGY}")
+
+
+class Refused(NamedTuple):
+    """What an answer refuses by; `limit` is the length from which on it would not count."""
+
+    kind: str
+    phrase: str
+    length: int
+    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,16 @@ class Refusal:
     """answers from this length on may start with an inability: a story told in the first person might"""
 
     async def __call__(self, subject: Subject) -> Verdict:
-        answer, prompt, length = normalise(subject.row.answer), normalise(subject.row.prompt), units(subject.row.answer)
+        if (subject.brief and subject.brief.mode.declines) or tool_failed(subject.row):
+            return verdict(self, "accept")  # to say no, or to ask back, is the right answer here
+        found = self.found(subject.row)
+        if found is None:
+            return verdict(self, "accept")
+        return verdict(self, "reject", f"refusal.{found.kind}", value=found.length, threshold=found.limit, phrase=found.phrase)
+
+    def found(self, row: Row) -> Refused | None:
+        """How the answer refuses, if it does."""
+        answer, prompt, length = normalise(row.answer), normalise(row.prompt), units(row.answer)
         limits = {"assistant": None, "inability": self.max_inability, "apology": self.max_units}
         for kind, limit in limits.items():
             found = _KINDS[kind].match(answer)
@@ -51,5 +70,5 @@ class Refusal:
             kind_words = kind == "apology" and (_ABOUT_APOLOGY.search(prompt) or _SYMPATHY.match(answer))
             if kind_words and not _INABILITY_NEAR.search(answer[:120]):
                 continue
-            return verdict(self, "reject", f"refusal.{kind}", value=length, threshold=limit, phrase=found[0])
-        return verdict(self, "accept")
+            return Refused(kind, found[0], length, limit)
+        return None
