@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from leafmill.errors import LeafmillError
 from leafmill.recipe import Address, Model, Recipe
+
+if TYPE_CHECKING:
+    from agents.endpoint import Completion, Endpoint
 
 Mark = Literal["ok", "warn", "fail"]
 
@@ -31,7 +34,8 @@ async def examine(path: Path) -> AsyncIterator[Finding]:
     """Look at recipe, models, scorer, embedder, GPU and disk, in this order; each finding as soon as it is known."""
     try:
         recipe = Recipe.read(path)
-        from graphs.prepare import prepare
+        from agents.stages import BY_DEPTH
+        from graphs.prepare import alias_of, prepare
 
         prepared = prepare(recipe)
     except LeafmillError as fault:
@@ -42,6 +46,10 @@ async def examine(path: Path) -> AsyncIterator[Finding]:
         for address in model.addresses():
             what = f"model {alias} at {address.base_url}" if model.endpoints else f"model {alias}"
             yield await _attempt(what, partial(_model, what, alias, model, address))
+    for name in sorted({alias_of(recipe, role) for role in prepared.roles.files if role.head.stage == BY_DEPTH["deep"]}):
+        for address in recipe.models[name].addresses() if recipe.models[name].embedded is None else ():
+            what = f"reasoning of {name} at {address.base_url}" if recipe.models[name].endpoints else f"reasoning of {name}"
+            yield await _attempt(what, partial(_thinker, what, name, recipe.models[name], address))
     if recipe.gates.get("semantic") is not False:
         yield await _attempt("embedder", lambda: _embedder(recipe))
     if recipe.gates.get("ifd") is not False:
@@ -60,24 +68,41 @@ async def _attempt(what: str, look: Callable[[], Awaitable[Finding]]) -> Finding
 async def _model(what: str, alias: str, model: Model, address: Address) -> Finding:
     if model.embedded is not None:
         return await asyncio.to_thread(_embedded, what, model.embedded)
+    schema = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"], "additionalProperties": False}
+    done, endpoint = await _ask(alias, model, address, 'Reply with {"score": 3} and nothing else.', 64, "doctor", schema)
+    tokens = "" if done.usage.total else "; it does not count tokens, so a budget takes each call to be as long as it may be"
+    found = f"{endpoint.served_name} answers; structured output by {endpoint.format}{tokens}"
+    if endpoint.format == "text":
+        return Finding(what, "warn", found, "replies are asked for in words and searched for JSON: expect more unreadable ones")
+    return Finding(what, "warn" if tokens else "ok", found)
+
+
+async def _thinker(what: str, alias: str, model: Model, address: Address) -> Finding:
+    """Whether a model that is to think before it answers does, and its server shows it."""
+    done, endpoint = await _ask(alias, model, address, "What is 17 times 23? Reply with the number.", 2000, "doctor-depth")
+    if done.reasoning:
+        return Finding(what, "ok", f"{endpoint.served_name} thinks before it answers")
+    todo = "name a reasoning model under `roles.thinker.model`, or have the server return what it thinks (`reasoning_content` or <think>)"
+    return Finding(what, "fail", f"{endpoint.served_name} answers without reasoning, and candidates of depth deep need it", todo)
+
+
+async def _ask(
+    alias: str, model: Model, address: Address, text: str, max_tokens: int, role: str, schema: Mapping[str, Any] | None = None
+) -> tuple[Completion, Endpoint]:
+    """Ask one address one question, with little patience."""
     from agents.alias import Alias
     from agents.endpoint import Asked, Endpoint
     from agents.governor import Governor
 
     patient = model.model_copy(update={"attempts": 2, "patience": 5.0})
     endpoint = Endpoint(alias, patient, address, Governor(1))
-    schema = {"type": "object", "properties": {"score": {"type": "integer"}}, "required": ["score"], "additionalProperties": False}
-    messages = [{"role": "user", "content": 'Reply with {"score": 3} and nothing else.'}]
-    asked = Asked(messages, {"max_tokens": 64, "temperature": 0.0}, ("doctor", schema), "doctor", model.timeout, tokens=100)
+    params = {"max_tokens": max_tokens, "temperature": 0.0}
+    contract = None if schema is None else (role, schema)
+    asked = Asked([{"role": "user", "content": text}], params, contract, role, model.timeout, tokens=max_tokens + 40)
     try:
-        done = await Alias(alias, patient, [endpoint]).complete(asked)
+        return await Alias(alias, patient, [endpoint]).complete(asked), endpoint
     finally:
         await endpoint.aclose()
-    tokens = "" if done.usage.total else "; it does not count tokens, so a budget takes each call to be as long as it may be"
-    found = f"{endpoint.served_name} answers; structured output by {endpoint.format}{tokens}"
-    if endpoint.format == "text":
-        return Finding(what, "warn", found, "replies are asked for in words and searched for JSON: expect more unreadable ones")
-    return Finding(what, "warn" if tokens else "ok", found)
 
 
 def _embedded(what: str, name: str) -> Finding:

@@ -34,7 +34,7 @@ async def test_with_all_in_order_nothing_fails(tmp_path: Path) -> None:
     assert {what: one.mark for what, one in found.items() if what != "gpu"} == {
         "recipe": "ok", "model generator": "ok", "model judge": "ok", "disk": "ok"
     }  # fmt: skip
-    assert found["recipe"].found == "2 leaves, 8 roles, 2 rows wanted per leaf"
+    assert found["recipe"].found == "2 leaves, 11 roles, 2 rows wanted per leaf"
     assert found["model judge"].found == "llama-small answers; structured output by json_schema"
 
 
