@@ -6,20 +6,21 @@
     belle      ShareGPT whose model is called `assistant`; or Alpaca with the history packed into the instruction as Human: / Assistant:
     firefly    {conversation: [{human, assistant}, ...], system?, category?}, or the older {kind, input, target}
 
-A row is known by its columns, so a file may mix them. What is said before the last exchange is the row's history; tools and system
-prompts stand in it, because the answer was given knowing them.
+A row is known by its columns, so a file may mix them. What is said before the last exchange is the row's history, the system prompt
+first. Calls of tools, their results and the tools themselves are read as such; what looks like one and cannot be read stays text.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from filters.text import script, without_code
+from leafmill import sharegpt
 from leafmill.errors import InputError, unknown
-from leafmill.records import Language, Row, Turn
+from leafmill.records import Language, Row, ToolCall, Turn
 
 Raw = Mapping[str, Any]
 
@@ -68,7 +69,7 @@ def parse(raw: Raw, format: str = "auto") -> Parsed:
     if name is None or not FORMATS[name].fits(raw):
         raise Unfit(misfit(raw, format))
     task = next((raw[column] for column in TASK_COLUMNS if isinstance(raw.get(column), str)), "")
-    return Parsed(_row(FORMATS[name].turns(raw), raw if name == "alpaca" else {}), task, name)
+    return Parsed(_row(FORMATS[name].turns(raw), raw, raw if name == "alpaca" else {}), task, name)
 
 
 def detect(raw: Raw) -> str | None:
@@ -105,10 +106,10 @@ def language_of(text: str) -> Language:
 # -- a conversation becomes a row --------------------------------------------------------------------------------------
 
 
-def _row(turns: list[Turn], raw: Raw) -> Row:
+def _row(turns: list[Turn], raw: Raw, apart: Raw) -> Row:
     """The last message of the user and the answer after it; all before is history, what stands between them are steps.
 
-    Of an Alpaca row the `input` stays apart from the instruction.
+    An `input` that stands `apart` from the instruction, as in Alpaca, stays so.
     """
     if not turns or turns[-1].role != "assistant":
         who = f"the {turns[-1].role}'s" if turns else "missing"
@@ -116,7 +117,7 @@ def _row(turns: list[Turn], raw: Raw) -> Row:
     last = next((place for place in range(len(turns) - 1, -1, -1) if turns[place].role == "user"), None)
     if last is None:
         raise Unfit("nothing is asked: expected a turn of the user before the answer")
-    instruction, input = turns[last].content, _text(raw, "input")
+    instruction, input = turns[last].content, _text(apart, "input")
     if not instruction.strip() and not input.strip():
         raise Unfit("the instruction is empty")
     return Row(
@@ -126,6 +127,7 @@ def _row(turns: list[Turn], raw: Raw) -> Row:
         answer=turns[-1].content,
         history=tuple(turns[:last]),
         steps=tuple(turns[last + 1 : -1]),
+        tools=_tools(raw.get("tools")) or (),
     )
 
 
@@ -155,8 +157,42 @@ def _before(raw: Raw) -> Iterable[Turn]:
     """What the model was told first: the system prompt, and its tools."""
     if system := _text(raw, "system"):
         yield Turn(role="system", content=system)
-    if tools := raw.get("tools"):
+    if (tools := raw.get("tools")) and _tools(tools) is None:
         yield Turn(role="system", content=tools if isinstance(tools, str) else _json(tools))
+
+
+def _tools(given: Any) -> tuple[dict[str, Any], ...] | None:
+    """Tools as a list or as JSON of one, each bare or as {type: function, function: ...}; None when they are none of these."""
+    found = _loads(given) if isinstance(given, str) else given
+    if not isinstance(found, list):
+        return None
+    bare = [one["function"] if isinstance(one, dict) and isinstance(one.get("function"), dict) else one for one in found]
+    if not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in bare):
+        return None
+    return tuple(bare)
+
+
+def _calls(listed: Any, made: int) -> tuple[ToolCall, ...]:
+    """Calls of tools: a list, or one; bare or as {id, type: function, function: ...}; arguments as an object or as JSON of one. Those
+    without an id are numbered on from those `made`. None at all when they are no such thing."""
+    calls = []
+    for number, one in enumerate(listed if isinstance(listed, list) else [listed], made + 1):
+        inner = one.get("function", one) if isinstance(one, dict) else None
+        if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+            return ()
+        given = inner.get("arguments") or {}
+        arguments = _loads(given) if isinstance(given, str) else given
+        if not isinstance(arguments, dict):
+            return ()
+        calls.append(ToolCall(id=str(one.get("id") or f"call_{number}"), name=inner["name"], arguments=arguments))
+    return tuple(calls)
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _json(value: Any) -> str:
@@ -210,16 +246,38 @@ def _messages(raw: Raw) -> list[Turn]:
     return [*_before({"tools": raw.get("tools")}), *_turns(_list(raw, "messages"), "messages", "role", "content")]
 
 
-def _turns(listed: list[Any], column: str, who: str, what: str) -> Iterable[Turn]:
+def _turns(listed: list[Any], column: str, who: str, what: str) -> Iterator[Turn]:
+    """The turns, with calls and results of tools told from plain text."""
+    open_: list[str] = []  # the ids of calls that have no result yet
+    made = 0
     for place, turn in enumerate(listed, 1):
         if not isinstance(turn, dict):
             raise Unfit(f"`{column}` {place} is {_kind(turn)}: expected {{{who}, {what}}}")
         speaker = turn.get(who)
         if not isinstance(speaker, str) or speaker.lower() not in SPEAKERS:
             raise Unfit(f"`{column}` {place} is said by {speaker!r}: expected one of {', '.join(SPEAKERS)}")
-        called = _json(turn["tool_calls"]) if turn.get("tool_calls") else ""
-        said = _said(turn.get(what), f"`{what}` of `{column}` {place}", optional=bool(called))
-        yield Turn(role=SPEAKERS[speaker.lower()], content="\n".join(filter(None, (said, called))))
+        role, listed_calls = SPEAKERS[speaker.lower()], turn.get("tool_calls") or None
+        said = _said(turn.get(what), f"`{what}` of `{column}` {place}", optional=listed_calls is not None)
+        if role == "tool":
+            several = sharegpt.apart(said, len(open_)) if speaker.lower() == "observation" and open_ else None
+            for result in several or [said]:
+                yield Turn(role=role, content=result, answers=_answered(turn.get("tool_call_id"), open_))
+            continue
+        calls = _calls(listed_calls or (_loads(said) if speaker.lower() == "function_call" else None), made)
+        if calls:
+            made, open_ = made + len(calls), [call.id for call in calls]
+            yield Turn(role=role, content=said if listed_calls else "", calls=calls)
+        else:
+            unread = _json(listed_calls) if listed_calls else ""
+            yield Turn(role=role, content="\n".join(filter(None, (said, unread))))
+
+
+def _answered(named: Any, open_: list[str]) -> str:
+    """The call that a result answers: the one that it names, else the first that has none; "" when there is no such call."""
+    id_ = str(named) if named else open_[0] if open_ else ""
+    if id_ in open_:
+        open_.remove(id_)
+    return id_
 
 
 def _said(value: Any, what: str, optional: bool) -> str:
