@@ -83,7 +83,7 @@ class Ifd:
 
     async def __call__(self, subject: Subject) -> Verdict:
         row = subject.row
-        score, reverse = await asyncio.gather(self.scorer.score(row.asked, row.answer), self._reversed(subject))
+        score, reverse = await asyncio.gather(self.scorer.score(row.told, row.answer), self._reversed(subject))
         evidence: dict[str, Any] = {**_evidence(score), "variant": self.variant, "scorer": self.scorer.id}
         if reverse is not None:
             evidence["reverse"] = {"n": reverse.n, "loss_ratio": reverse.loss_ratio, "ppl_ratio": reverse.ppl_ratio, "code": reverse.code}
@@ -109,7 +109,7 @@ class Ifd:
 
     async def _reversed(self, subject: Subject) -> IfdScore | None:
         row, wanted = subject.row, self.reverse or self.reverse_high is not None
-        return await self.scorer.reverse(row.asked, row.answer, row.language) if wanted else None
+        return await self.scorer.reverse(row.told, row.answer, row.language) if wanted else None
 
     def _ratio(self, score: IfdScore) -> float | None:
         return score.loss_ratio if self.variant == "loss_ratio" else score.ppl_ratio

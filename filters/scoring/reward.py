@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 import jinja2
 import numpy as np
@@ -41,6 +41,14 @@ class Reward:
     state: Literal["scored", "unscored"]
     code: str
     model: str
+
+
+class Rewarding(Protocol):
+    """A reward model, here or behind a server."""
+
+    async def score(self, prompt: str | Sequence[Turn], answer: str) -> Reward: ...
+
+    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -175,12 +183,12 @@ class RewardModel:
 
 def _characters(asked: _Asked) -> float:
     """About as many as tokens, or more: what padding will cost."""
-    return sum(len(turn.content) for turn in asked.turns) + len(asked.answer)
+    return sum(len(turn.text) for turn in asked.turns) + len(asked.answer)
 
 
 def _rendered(weights: Weights, turns: Sequence[Turn]) -> list[int]:
     """A conversation in the model's own template. That writes what is special, so the tokenizer must not put a second BOS before it."""
-    text = weights.tokenizer.apply_chat_template([turn.model_dump() for turn in turns], tokenize=False)
+    text = weights.tokenizer.apply_chat_template([turn.plain for turn in turns], tokenize=False)
     ids: list[int] = weights.tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 

@@ -55,7 +55,7 @@ class RewardEndpoint:
         if not answer.strip():
             return Reward(None, 0, "unscored", "reward.empty_answer", self.id)
         turns = (Turn(role="user", content=prompt),) if isinstance(prompt, str) else tuple(prompt)
-        asked = {"messages": [turn.model_dump() for turn in (*turns, Turn(role="assistant", content=answer))]}
+        asked = {"messages": [turn.plain for turn in (*turns, Turn(role="assistant", content=answer))]}
         transient = retry_if_exception_type((EndpointDownError, ServerFaultError, TimeoutCallError))
         async for attempt in AsyncRetrying(
             retry=transient, stop=stop_after_attempt(ATTEMPTS), wait=wait_exponential_jitter(0.2, 5), reraise=True

@@ -316,7 +316,7 @@ def _plain(turns: Sequence[Turn]) -> str:
     """A conversation as text: the one message of a user as it is, else every turn behind the name of its role, a line break between."""
     if len(turns) == 1 and turns[0].role == "user":
         return turns[0].content
-    return "\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+    return "\n".join(f"{turn.role}: {turn.text}" for turn in turns)
 
 
 def _first_id(weights: Weights) -> int:
@@ -338,7 +338,7 @@ def _template(template: str, weights: Weights) -> tuple[str, Callable[[Sequence[
         def chat(turns: Sequence[Turn]) -> str:
             import jinja2
 
-            messages = [turn.model_dump() for turn in turns]
+            messages = [turn.plain for turn in turns]
             try:
                 text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
             except jinja2.TemplateError as fault:
