@@ -8,8 +8,8 @@ from typing import ClassVar, NamedTuple
 
 from filters import words_en, words_zh
 from filters.gate import Stage, Subject, verdict
-from filters.text import normalise, normalised_lines, remembered, without_code
-from leafmill.records import Verdict
+from filters.text import bare, normalise, normalised_lines, remembered, units, without_code
+from leafmill.records import Row, Verdict
 
 _PROMPT_WORDS = tuple(map(re.compile, (*words_en.PROMPT_WORDS, *words_zh.PROMPT_WORDS)))
 _GIVEN_PROMPT = re.compile(f"{words_en.GIVEN_PROMPT}|{words_zh.GIVEN_PROMPT}")
@@ -17,6 +17,10 @@ _MARKERS = tuple(map(re.compile, (*words_en.MARKERS, *words_zh.MARKERS)))
 _OPENINGS = tuple(re.compile(rf"[\"'*#>\s]*(?:{opening})") for opening in (words_en.ROLES, words_zh.ROLES))
 _DIALOGUE = re.compile(f"{words_en.DIALOGUE}|{words_zh.DIALOGUE}")
 _PREAMBLES = tuple(re.compile(rf"[\"'*#>\s]*(?:{preamble})") for preamble in (*words_en.PREAMBLES, *words_zh.PREAMBLES))
+
+_SENTENCE_END = re.compile(r"[.!?。！？;；\n]+")
+LONG_ENOUGH = 8
+"""units of a sentence that two do not write alike by chance"""
 
 
 class Found(NamedTuple):
@@ -31,7 +35,8 @@ class Leak:
     * `leak.prompt_words`: "#Rewritten Prompt#", "created prompt", 改写后的指令; "given prompt" only in an instruction without an input that
       it could mean (list of Evol-Instruct's elimination, made bilingual);
     * `leak.marker`: chat markers, prompt frames, role tags, or a speaker's name at the start;
-    * `leak.preamble`: an instruction about itself, "Here is a new task:".
+    * `leak.preamble`: an instruction about itself, "Here is a new task:";
+    * `leak.critic`: a sentence of the critic that found fault with the answer before this one, word for word.
     """
 
     name: ClassVar[str] = "leak"
@@ -44,6 +49,8 @@ class Leak:
         for part, found in parts.items():
             if found:
                 return verdict(self, "reject", f"leak.{found.kind}", part=part, phrase=found.phrase)
+        if said := of_critic(subject.told, row):
+            return verdict(self, "reject", "leak.critic", part="answer", units=units(said))
         return verdict(self, "accept")
 
 
@@ -66,6 +73,12 @@ def in_answer(text: str, prompt: str = "") -> Found | None:
     openings = () if _DIALOGUE.search(asked) else _OPENINGS  # in a conversation somebody has to speak first
     found = _search("prompt_words", _PROMPT_WORDS, folded) or _search("marker", _MARKERS, folded) or _start("marker", openings, folded)
     return found if found and found.phrase not in asked else None
+
+
+def of_critic(told: str, row: Row) -> str:
+    """A sentence of the critic's that is in the answer, though nobody had asked in these words; "" when there is none."""
+    sentences = (one for one in _SENTENCE_END.split(told) if units(one) >= LONG_ENOUGH)
+    return next((one for one in sentences if bare(one) in bare(row.answer) and bare(one) not in bare(row.prompt)), "")
 
 
 def _search(kind: str, patterns: tuple[re.Pattern[str], ...], text: str) -> Found | None:

@@ -56,8 +56,8 @@ def alpha(units: Iterable[Unit], level: Level) -> Alpha:
     if not rated:
         return Alpha(None, "no row has two ratings", 0, 0, None)
     counts, values = _counts(rated)
-    pairs = _pairs(counts)
-    value = _alpha(pairs, values, level)
+    (found,) = _alphas(_pairs(counts, np.ones((1, len(counts)))), values, level)
+    value = float(found) if np.isfinite(found) else None
     why = "" if value is not None else "all ratings are the same: there is nothing to tell apart"
     sizes = counts.sum(1)
     equal = (counts * (counts - 1)).sum() / (sizes * (sizes - 1)).sum()
@@ -73,12 +73,21 @@ def interval(units: Iterable[Unit], level: Level, *, share: float = 0.95, draws:
     counts, values = _counts(list(alike))
     times = np.array(list(alike.values()))
     rng = np.random.default_rng(seed)
-    drawn = (_alpha(_pairs(counts, some), values, level) for some in rng.multinomial(len(rated), times / len(rated), size=draws))
-    found = [value for value in drawn if value is not None]
-    if not found:
+    drawn = _alphas(_pairs(counts, rng.multinomial(len(rated), times / len(rated), size=draws)), values, level)
+    found = drawn[np.isfinite(drawn)]
+    if not found.size:
         return None
     low, high = np.quantile(found, [(1 - share) / 2, (1 + share) / 2])
-    return Interval(float(low), float(high), draws - len(found))
+    return Interval(float(low), float(high), draws - found.size)
+
+
+def spearman(pairs: Iterable[tuple[float, float]]) -> float | None:
+    """Rank correlation, ties sharing their mean rank. None of fewer than two pairs, or where either side is all the same."""
+    table = np.array(list(pairs), dtype=np.float64).reshape(-1, 2)
+    if len(table) < 2 or (table == table[0]).all(0).any():
+        return None
+    one, other = (_ranks(column) for column in table.T)
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def fleiss(counts: Sequence[Sequence[float]]) -> Kappa:
@@ -94,6 +103,13 @@ def fleiss(counts: Sequence[Sequence[float]]) -> Kappa:
     chance, even = float(((table.sum(0) / table.sum()) ** 2).sum()), 1 / table.shape[1]
     value = (agreement - chance) / (1 - chance) if chance < 1 else None
     return Kappa(value, agreement, chance, (agreement - even) / (1 - even) if even < 1 else None)
+
+
+def _ranks(column: np.ndarray) -> np.ndarray:
+    """From 0; equal values share the mean of their ranks."""
+    _, place, counts = np.unique(column, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (np.cumsum(counts) - (counts + 1) / 2)[place]
+    return ranks
 
 
 def _rated(units: Iterable[Unit]) -> list[list[float]]:
@@ -113,32 +129,37 @@ def _counts(rated: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
     return counts, values
 
 
-def _pairs(counts: np.ndarray, times: np.ndarray | None = None) -> np.ndarray:
-    """The coincidences o_ck: ordered pairs of values within units, each unit's over its ratings less one; units `times` over."""
-    weights = (1 if times is None else times) / (counts.sum(1) - 1)
-    pairs: np.ndarray = (counts * weights[:, None]).T @ counts - np.diag(weights @ counts)
+def _pairs(counts: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The coincidences o_ck, (draws, values, values): ordered pairs of values within units, each unit's over its ratings less one. In each
+    draw (draws, units) a unit counts as many `times`."""
+    units, values = counts.shape
+    own = counts[:, :, None] * (counts[:, None, :] - np.eye(values)) / (counts.sum(1) - 1)[:, None, None]
+    pairs: np.ndarray = (times @ own.reshape(units, -1)).reshape(-1, values, values)
     return pairs
 
 
-def _alpha(pairs: np.ndarray, values: np.ndarray, level: Level) -> float | None:
-    given = pairs.sum(1)
-    n = given.sum()
+def _alphas(pairs: np.ndarray, values: np.ndarray, level: Level) -> np.ndarray:
+    """Alpha of each draw; NaN where only one value was drawn."""
+    given = pairs.sum(2)
+    n = given.sum(1)
     distance = _distances(given, values, level)
-    expected = given @ distance @ given / (n * (n - 1))
-    return float(1 - (pairs * distance).sum() / n / expected) if expected > 0 else None
+    expected = np.einsum("dc,dck,dk->d", given, distance, given) / (n * (n - 1))
+    observed = (pairs * distance).sum((1, 2)) / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(expected > 0, 1 - observed / expected, np.nan)
 
 
 def _distances(given: np.ndarray, values: np.ndarray, level: Level) -> np.ndarray:
-    """How far apart two values are, squared."""
+    """How far apart two values are, squared, in each draw."""
     a, b = values[:, None], values[None, :]
     match level:
         case "nominal":
-            return np.asarray(a != b, np.float64)
+            return np.asarray(a != b, np.float64)[None]
         case "ordinal":  # as many ranks as ratings lie between them, half of those at the ends included
-            ranks = np.cumsum(given) - given / 2
-            return np.asarray((ranks[:, None] - ranks[None, :]) ** 2)
+            ranks = np.cumsum(given, 1) - given / 2
+            return np.asarray((ranks[:, :, None] - ranks[:, None, :]) ** 2)
         case "interval":
-            return np.asarray((a - b) ** 2)
+            return np.asarray((a - b) ** 2)[None]
         case "ratio":
             both = a + b
-            return np.asarray(np.divide(a - b, both, out=np.zeros_like(both), where=both != 0) ** 2)
+            return np.asarray(np.divide(a - b, both, out=np.zeros_like(both), where=both != 0) ** 2)[None]

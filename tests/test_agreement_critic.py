@@ -37,7 +37,7 @@ async def test_a_panel_is_judged_by_its_size_its_spread_and_its_median(scores, d
 async def test_T25_a_failed_vote_is_never_a_number():
     verdict = await Agreement()(panel(4, None, 2))
     assert verdict.value == 3
-    assert verdict.evidence == {"votes": {"r0": 4, "r1": "unreadable_reply", "r2": 2}}
+    assert verdict.evidence == {"votes": {"r0": 4, "r1": "unreadable_reply", "r2": 2}, "deviation": 1.0}
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=6).flatmap(lambda s: st.tuples(st.just(s), st.permutations(s))))

@@ -58,7 +58,7 @@ def shown(ledger: Ledger) -> list[str]:
 async def test_only_the_last_look_of_a_panel_counts(ledger: Ledger) -> None:
     for number, score in enumerate((1, 3, 5)):
         await candidate(ledger, "t/a", number, (1, 5), (score, score))
-    panel = report.read(ledger).panel
+    panel = report.read(ledger).judging.panel
     assert (panel["t/a"].rows, panel["t/a"].agreement, panel["t/a"].alpha) == (3, 1.0, 1.0)
 
 
@@ -67,7 +67,7 @@ async def test_alpha_is_by_leaf_and_of_all_with_raw_agreement_beside_it(ledger: 
         await candidate(ledger, "t/a", number, (a, b))
     for number in range(3):
         await candidate(ledger, "t/b", number, (4, 4))
-    panel = report.read(ledger).panel
+    panel = report.read(ledger).judging.panel
     assert [*panel] == ["t/a", "t/b", "all"]
     assert (panel["t/a"].agreement, panel["t/a"].alpha) == (0.75, pytest.approx(0.533333, abs=1e-6))
     assert (panel["t/b"].agreement, panel["t/b"].alpha) == (1.0, None)
@@ -77,20 +77,20 @@ async def test_alpha_is_by_leaf_and_of_all_with_raw_agreement_beside_it(ledger: 
     assert panel["all"].kappa is not None
     lines = shown(ledger)
     at = next(at for at, line in enumerate(lines) if line.startswith("how far annotators agree"))
-    assert lines[at + 2].split() == ["t/a", "4", "75%", "0.53"]
+    assert lines[at + 2].split()[:4] == ["t/a", "4", "75%", "0.53"]
     assert lines[at + 3].split()[:4] == ["t/b", "3", "100%", "-"]
 
 
 async def test_a_vote_that_failed_is_missing_and_unequal_panels_have_no_kappa(ledger: Ledger) -> None:
     for number, votes in enumerate(((1, 1, None), (5, 5, 5), (2, None, None))):
         await candidate(ledger, "t/a", number, votes)
-    panel = report.read(ledger).panel
+    panel = report.read(ledger).judging.panel
     assert (panel["all"].rows, panel["all"].alpha, panel["all"].kappa) == (2, 1.0, None)
 
 
 async def test_a_run_without_a_panel_says_nothing_of_it(ledger: Ledger) -> None:
     await candidate(ledger, "t/a", 0)
-    assert report.read(ledger).panel == {}
+    assert report.read(ledger).judging.panel == {}
     await candidate(ledger, "t/a", 1, (5,))
     assert not any("annotators agree" in line for line in shown(ledger))
 
@@ -152,7 +152,7 @@ def test_the_command_tells_it_in_tables_and_in_json_by_the_runs_embedder(folder:
     assert [word in said.out for word in ("NovelSum", "cluster Gini", "axes even", "distinct-2", "begin alike")] == [True] * 5
     found = json.loads(leafmill(folder, "report", "--diversity", "--json").out)
     assert found["leaves"]["all"]["rows"] == 4
-    assert json.loads(leafmill(folder, "report", "--json").out)["panel"]["all"]["rows"] >= 4
+    assert json.loads(leafmill(folder, "report", "--json").out)["judging"]["panel"]["all"]["rows"] >= 4
 
 
 def test_an_embedder_that_is_none_is_an_error_with_its_name(folder: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Literal
 
 from agents import critic
 from graphs.state import Context, State, Update
+from graphs.steps import revise
 from graphs.steps.judge import MISALIGNED
-from graphs.steps.node import ending_of, judged, subject_of
+from graphs.steps.node import ending_of, judged, lineage_of, subject_of
 from leafmill.ledger import Ending, Step
 
 SEND_BACK: Mapping[str, Literal["evolve", "criticise"]] = {"ifd.too_easy": "evolve", "ifd.misaligned": "criticise"}
@@ -22,24 +23,27 @@ async def score(state: State, context: Context, step: Step, criticised: bool = T
     if verdict is None:
         return {}
     ending, back = ending_of("score", verdict), SEND_BACK.get(verdict.code)
+    if back == "evolve" and (state["row"].history or state["brief"].mode.tools != "none"):
+        back = None  # a later message stands where it does because of those before it; a task for tools is never evolved
     if back is None or state["returned"] >= context.flow.score_returns:
         return {"ending": ending}
-    sent: Update = {"goto": back, "returned": state["returned"] + 1, "feedback": "", "fallback": ending}
+    sent: Update = {"returned": state["returned"] + 1, "fallback": ending}
     if back == "evolve":
-        return sent
+        return {**sent, "feedback": "", "goto": back}
     language = state["row"].language
-    return {**sent, "finding": critic.MISALIGNED[language]} if criticised else {**sent, "goto": "answer", "feedback": MISALIGNED[language]}
+    again = revise.send_back(state, ending, "" if criticised else MISALIGNED[language], must_rise=False)
+    return {**again, **sent, **({"finding": critic.MISALIGNED[language], "goto": back} if criticised else {})}
 
 
 async def admit(state: State, context: Context, step: Step) -> Update:
     """The serial reducer: of near-twins in flight at once, exactly one gets in."""
     context.at_the_door(state["brief"])
-    ending = await context.admission.admit(state["brief"], subject_of(state), {"made": state["lineage"]}, step)
+    ending = await context.admission.admit(state["brief"], subject_of(state), lineage_of(state), step, state["eliminated"])
     return {"ending": ending}
 
 
 async def reject(state: State, context: Context, step: Step) -> Update:
     """Decide what did not get in: rejected, errored or waiting; or left open for the next run. Its row is kept for those who look."""
     ending = state.get("ending") or Ending("errored", "graph", "no_ending", "the graph ended without a reason")
-    await context.ledger.finish(state["brief"], ending, state["row"], {"made": state["lineage"]})
+    await context.ledger.finish(state["brief"], ending, state["row"], lineage_of(state))
     return {"ending": ending}
