@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
@@ -130,7 +130,7 @@ class Alias:
                 continue
             if place.failures:
                 place.recover()
-            return Completion(done.text, done.reasoning, done.finish_reason, done.usage, trying.tries, done.base_url)
+            return replace(done, attempts=trying.tries)
 
     def _pick(self) -> _Place:
         """The endpoint with the least to do for its weight; one at rest only when all are, and then the one that is done soonest."""

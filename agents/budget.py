@@ -15,8 +15,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agents.governor import Halted
-from leafmill.errors import RecipeError
+from leafmill.errors import Halted, RecipeError
 from leafmill.log import RUN, WARNING, event
 from leafmill.recipe import Limits
 
@@ -47,10 +46,14 @@ class Hold:
 
 
 class Budget:
-    """The purse of the run and those of its leaves. `earlier` is what earlier runs in the folder spent, by leaf. Raises RecipeError."""
+    """The purse of the run and those of its leaves. `earlier` is what earlier runs in the folder spent, by leaf; `calls` is how many more
+    may be made, where that is bounded. Raises RecipeError."""
 
-    def __init__(self, limits: Limits, currency: str = "USD", earlier: Mapping[str, Spent] | None = None) -> None:
+    def __init__(
+        self, limits: Limits, currency: str = "USD", earlier: Mapping[str, Spent] | None = None, calls: int | None = None
+    ) -> None:
         self._limits, self._currency = limits, currency
+        self._calls = calls
         self._limited = any(one is not None for one in (limits.tokens, limits.money, limits.leaf_tokens, limits.leaf_money))
         self._leaves: dict[str, _Purse] = {}
         self._run = _Purse("", limits.tokens, limits.money, currency, self._leaves)
@@ -66,6 +69,10 @@ class Budget:
 
         Raises BudgetSpent when the budget of the leaf or of the run is over.
         """
+        if self._calls is not None:
+            if self._calls <= 0:
+                raise BudgetSpent("all calls that are allowed have been made (--max-calls)")
+            self._calls -= 1
         hold = Hold((self._leaf(leaf), self._run), tokens, money)
         if not self._limited:
             return hold

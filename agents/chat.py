@@ -49,6 +49,7 @@ class Reply:
     value: BaseModel | None
     reasoning: str
     cut_off: bool = False
+    score_logprobs: Mapping[str, float] | None = None
 
     def get(self, name: str, default: Any = "") -> Any:
         """A field of the reply; of a plain text, the text itself."""
@@ -71,10 +72,12 @@ class Chat:
         settings: Mapping[str, RoleSettings],
         seed: int,
         budget: Budget | None = None,
+        logprobs: bool = False,
     ) -> None:
+        """`logprobs`: ask judges for the likelihood of each score."""
         self.ledger, self.roles, self.aliases = ledger, roles, aliases
         self.budget = budget or Budget(Limits())
-        self._settings, self._seed = settings, seed
+        self._settings, self._seed, self._logprobs = settings, seed, logprobs
         self.calls = 0
         """calls that were answered in this process"""
         self.latencies: dict[str, Latencies] = defaultdict(Latencies)
@@ -83,27 +86,30 @@ class Chat:
     def alias(self, role: Role) -> Alias:
         return self.aliases[self._of(role).model or role.model]
 
-    async def ask(self, name: str, language: Language, step: Step, values: Mapping[str, Any], sample: int = 0) -> Reply:
-        """Ask a role. Raises CallError when this call cannot be had (recorded), EndpointError when none can, BudgetSpent when none may."""
+    async def ask(
+        self, name: str, language: Language, step: Step, values: Mapping[str, Any], sample: int = 0, alias: str | None = None
+    ) -> Reply:
+        """Ask a role, played by its own model or by that of `alias`. Raises CallError when this call cannot be had (recorded),
+        EndpointError when none can, BudgetSpent when none may."""
         role = self.roles.pick(name, language, f"{self._seed}/{step.candidate}/{step.name}")
-        alias = self.alias(role)
-        params = self._params(role, alias, step, sample)
-        made_by = (role.name, role.variant, role.hash, alias.name, alias.model.served_name)
+        player = self.aliases[alias] if alias else self.alias(role)
+        params = self._params(role, player, step, sample)
+        made_by = (role.name, role.variant, role.hash, player.name, player.model.served_name)
         try:
             messages = role.render(values)
         except RoleFileError as fault:  # these values do not suit the template: nothing is asked, and that is on record
             unasked = Call("", step, *made_by, [], params, status=TemplateError.code, error=str(fault), cost=0.0, started_at=time.time())
             await self.ledger.record_call(unasked)
             raise TemplateError(str(fault)) from fault
-        meaning = {**alias.model.extra_body, **{k: v for k, v in params.items() if k != "max_tokens"}}
+        meaning = {**player.model.extra_body, **{k: v for k, v in params.items() if k != "max_tokens"}}
         contract = None if role.schema is None else (role.name, role.schema)
-        key = digest(alias.model.served_name, messages, meaning, contract, step.candidate, step.name, sample, length=32)
+        key = digest(player.model.served_name, messages, meaning, contract, step.candidate, step.name, sample, length=32)
         call = Call(key, step, *made_by, messages, params)
         with telemetry.role(role.name, role.variant, role.hash) as span:
             if recorded := self.ledger.recorded_call(key):
                 span.recorded()
                 return _read(role, recorded)
-            return await self._ask_anew(role, alias, call, language)
+            return await self._ask_anew(role, player, call, language)
 
     async def _ask_anew(self, role: Role, alias: Alias, call: Call, language: Language) -> Reply:
         asked = call
@@ -127,7 +133,8 @@ class Chat:
         schema = None if role.schema is None else (role.name, role.schema)
         most = Usage(prompt=count_prompt(call.messages), completion=call.params["max_tokens"])
         price = alias.model.price
-        asked = Asked(call.messages, call.params, schema, role.name, self._of(role).timeout or alias.model.timeout, most.total)
+        timeout, logprobs = self._of(role).timeout or alias.model.timeout, self._logprobs and role.judges
+        asked = Asked(call.messages, call.params, schema, role.name, timeout, most.total, logprobs)
         hold = await self.budget.hold(call.step.leaf, most.total, price.of(most) if price else None)
         took: tuple[int | None, float | None] = (0, 0.0)
         started, began = time.time(), time.monotonic()
@@ -200,7 +207,7 @@ def _read(role: Role, call: Call) -> Reply:
     except ValueError as fault:
         code = "cut_off" if cut else "unreadable_reply"
         raise ReplyError(code, f"role {role.name!r}: {fault}: {call.reply[:80]!r}") from None
-    return Reply(role, call.model, call.reply, value, call.reasoning)
+    return Reply(role, call.model, call.reply, value, call.reasoning, score_logprobs=call.score_logprobs)
 
 
 AGAIN: Mapping[Language, tuple[str, str, str]] = {
@@ -232,6 +239,7 @@ def _answered(call: Call, done: Completion, cost: float | None, started: float, 
         usage=done.usage,
         attempts=done.attempts,
         endpoint=done.base_url,
+        score_logprobs=done.score_logprobs,
         cost=cost,
         started_at=started,
         seconds=seconds,

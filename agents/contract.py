@@ -14,8 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_mod
 
 READ_AS = {
     "scenarios": "list[str]",
-    "score": "int",
-    **dict.fromkeys(("instruction", "input", "answer", "rationale", "reason"), "str"),
+    **dict.fromkeys(("values", "sessions", "tools", "calls", "instances"), "list[dict]"),
+    **dict.fromkeys(("labels", "unsupported"), "list[str]"),
+    **dict.fromkeys(("classification", "grounded"), "bool"),
+    **dict.fromkeys(("score", "grade"), "int"),
+    **dict.fromkeys(("instruction", "input", "answer", "reasoning", "message", "rationale", "reason", "verdict", "where"), "str"),
 }
 """The types of the reply fields that the graph knows by name."""
 

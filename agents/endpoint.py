@@ -22,6 +22,7 @@ import aiohttp
 from langchain_core.messages import AIMessage
 
 from agents.governor import Governor
+from agents.logprobs import at_score
 from agents.transport import FirstByteTimeout, RefusedError, ThinChatOpenAI, UnreadableError
 from leafmill import errors, telemetry
 from leafmill.log import ENDPOINT, INFO, WARNING, event
@@ -30,10 +31,17 @@ from leafmill.records import Usage
 
 warnings.filterwarnings("ignore", "This model does not support OpenAI's structured output", UserWarning)  # the dialect is learnt here
 DIALECTS = ("json_schema", "json_object", "text")
+TOP_LOGPROBS = (20, 5, 0)
+"""of how many tokens a place's log-probabilities are asked for; servers allow 20, or fewer, or none"""
 THINK = re.compile(r"^\s*(?:<think>(?P<inside>.*?)</think>|(?P<before>.*?)\n</think>[ \t]*\n)\s*", re.DOTALL)
 """a reasoning model's thoughts; some servers keep the opening tag in the prompt, so that only the closing one comes back"""
 
-PARTS = {"response_format": r"response_format|schema|grammar", "max_tokens": r"max_tokens", "seed": r"(?<![\w-])seed(?![\w-])"}
+PARTS = {
+    "logprobs": r"logprobs|log.?probabilit",
+    "response_format": r"response_format|schema|grammar",
+    "max_tokens": r"max_tokens",
+    "seed": r"(?<![\w-])seed(?![\w-])",
+}
 """What a refusal says of each part of the body that a server may not take; a model may be called something-seed."""
 
 MODERATED = re.compile(r"moderat|content.{0,12}(?:policy|filter|safety)|safety|敏感|违规|审核", re.IGNORECASE)
@@ -54,12 +62,14 @@ class Completion:
     usage: Usage
     attempts: int = 1
     base_url: str = ""
+    score_logprobs: Mapping[str, float] | None = None
+    """of what might have stood where a score was written, if that was asked for and is told"""
 
 
 @dataclass(frozen=True)
 class Asked:
     """One call as it is to be sent: `params` are temperature, max_tokens, seed; `schema` is (name, JSON schema); `tokens` is the most that
-    prompt and reply may come to."""
+    prompt and reply may come to; `logprobs`: how likely each score was is wanted too."""
 
     messages: Sequence[Mapping[str, str]]
     params: Mapping[str, Any]
@@ -67,6 +77,7 @@ class Asked:
     role: str
     timeouts: Timeouts
     tokens: int
+    logprobs: bool = False
 
 
 class Transient(Exception):
@@ -87,7 +98,7 @@ class Transient(Exception):
 
 
 class DialectRefused(Exception):
-    """The server does not take a part of the body; `part` is response_format, max_tokens or seed."""
+    """The server does not take a part of the body; `part` is one of `PARTS`."""
 
     def __init__(self, part: str) -> None:
         self.part = part
@@ -106,6 +117,8 @@ class Endpoint:
     """how structured output is asked for; in mode auto it starts at json_schema and goes down as the server refuses"""
     limit_key: str = "max_tokens"
     send_seed: bool = True
+    top_logprobs: int = TOP_LOGPROBS[0]
+    """for how many tokens log-probabilities are asked where a call wants them; fewer, and then none, as the server refuses"""
     reached: set[str] = field(default_factory=set)
     """addresses that have answered, of all endpoints of a run"""
     sent: int = 0
@@ -166,11 +179,11 @@ class Endpoint:
     async def _speak(self, asked: Asked) -> AIMessage:
         """Send once, in the best dialect that the server is known to take; learn a worse one when it refuses."""
         while True:
-            spoken = (self.format, self.limit_key, self.send_seed)
+            spoken = (self.format, self.limit_key, self.send_seed, self.top_logprobs)
             try:
                 return await self._send(asked)
             except DialectRefused as refused:
-                if spoken != (self.format, self.limit_key, self.send_seed):
+                if spoken != (self.format, self.limit_key, self.send_seed, self.top_logprobs):
                     continue  # another call has learned since this one was sent: speak as it does before learning more
                 if refused.part == "response_format" and self.model.structured == "auto" and self.format != "text":
                     self.format = DIALECTS[DIALECTS.index(self.format) + 1]
@@ -178,6 +191,8 @@ class Endpoint:
                     self.limit_key = "max_completion_tokens"
                 elif refused.part == "seed" and self.send_seed:
                     self.send_seed = False
+                elif refused.part == "logprobs" and asked.logprobs and self.top_logprobs:
+                    self.top_logprobs = TOP_LOGPROBS[TOP_LOGPROBS.index(self.top_logprobs) + 1]
                 else:
                     raise errors.EndpointError(f"{self}: the server refuses {refused.part!r}: {refused.__cause__}") from refused
 
@@ -187,6 +202,8 @@ class Endpoint:
             del body["max_tokens"]
         if not self.send_seed:
             body.pop("seed", None)
+        if asked.logprobs and self.top_logprobs:
+            body.update(logprobs=True, top_logprobs=self.top_logprobs)
         messages: Any = list(asked.messages) if asked.schema is None else self._with_format(asked.messages, asked.schema, body)
         try:
             return await self._chat.say(messages, body=body, role=asked.role, timeouts=asked.timeouts)
@@ -276,7 +293,8 @@ def _completion(reply: AIMessage, base_url: str) -> Completion:
         cached=_count((counted.get("input_token_details") or {}).get("cache_read")),
         reasoning=_count((counted.get("output_token_details") or {}).get("reasoning")),
     )
-    return Completion(text, reasoning, _clean(str(reply.response_metadata.get("finish_reason") or "")), usage, base_url=base_url)
+    finish, told = _clean(str(reply.response_metadata.get("finish_reason") or "")), at_score(reply.response_metadata.get("logprobs"))
+    return Completion(text, reasoning, finish, usage, base_url=base_url, score_logprobs=told)
 
 
 def _count(value: Any) -> int | None:

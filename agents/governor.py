@@ -32,6 +32,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from leafmill.errors import Halted
 from leafmill.log import ENDPOINT, INFO, WARNING, event
 
 WINDOW = 60.0
@@ -46,11 +47,6 @@ FARTHEST = 86400.0
 """seconds; a header that puts its reset farther off than a day holds a date, or nonsense"""
 HEADERS = tuple((f"x-ratelimit-remaining-{kind}", f"x-ratelimit-reset-{kind}") for kind in ("requests", "tokens"))
 DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-
-
-class Halted(Exception):
-    """A call is not made because the run goes no further. Not an error, so not among `leafmill.errors`: nothing failed, and whoever handles
-    failed calls must not record it as one; the candidate stays open where it stands."""
 
 
 @dataclass(slots=True, eq=False)

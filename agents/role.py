@@ -28,7 +28,7 @@ import jinja2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agents.contract import READ_AS, FieldSpec, json_schema, reply_model
-from agents.stages import ANSWERED, STAGES
+from agents.stages import ANSWERED, ANSWERING, ROW, STAGES
 from agents.template import compiled, fenced
 from leafmill import yamlfile
 from leafmill.errors import Place, RoleFileError, unknown
@@ -38,8 +38,14 @@ from leafmill.records import Language, digest
 BUILT_IN = Path(__file__).parent.parent / "prompts"
 """The folder of the built-in role files."""
 
-NODES = frozenset({"write", "screen", "evolve", "answer", "check", "annotate", "criticise", "agree", "score", "admit", "reject"})
+NODES = frozenset(
+    {"write", "screen", "evolve", "compare", "answer", "use_tools", "call_tools", "vote", "check", "follow_up", "annotate", "criticise"}
+    | {"arbitrate", "agree", "score", "admit", "reject"}
+)
 """What the candidate's graph calls its own nodes and the gates at their doors: no role can have such a name, as own roles are nodes too."""
+
+After = Literal["write", "evolve", "answer"]
+Writes = Literal["instruction", "input", "answer"]
 
 MAX_TOKENS = 1024
 """of a reply, where neither a role's file nor the recipe says"""
@@ -54,10 +60,16 @@ class Head(BaseModel):
     """one line for `leafmill roles`"""
     stage: str | None = None
     """a name of `stages.STAGES`"""
-    after: Literal["write", "evolve", "answer"] | None = None
+    after: After | None = None
     """for a role of a new kind: the stage after which it gets a node of its own"""
-    writes: Literal["instruction", "input", "answer"] | None = None
+    writes: Writes | None = None
     """for a role with `after`: the part of the row that its reply replaces"""
+    at: Literal["screen", "check"] | None = None
+    """for a gate: the door at which it stands; `check` where it does not say"""
+    threshold: float | None = Field(None, ge=1, le=5)
+    """for a gate: the least score that passes"""
+    title: dict[Language, str] = {}
+    """for an axis: what prompts call it"""
     model: str | None = None
     language: tuple[Language, ...] = ("en", "zh")
     weight: float = Field(1.0, gt=0)
@@ -85,15 +97,19 @@ class Head(BaseModel):
         if self.name in NODES:
             raise ValueError(f"{self.name!r} is the name of a node of the graph: give the role another one")
         if (self.stage is None) == (self.after is None):
-            raise ValueError(f"a role has either `stage` (one of {', '.join(STAGES)}) or `after`")
+            raise ValueError("a role has either `stage` (such as annotate, gate or axis; prompts/README.md has all) or `after`")
         if self.after and not self.writes:
             raise ValueError("a role with `after` needs `writes`: instruction, input or answer")
-        if self.after and (self.writes == "answer") != (self.after == "answer"):
+        if self.after and self.writes and not writes_there(self.after, self.writes):
             raise ValueError(
                 "after write or evolve a role writes instruction or input, after answer the answer: what is new must pass its gates"
             )
         if self.writes and not self.after:
             raise ValueError("`writes` belongs to a role with `after`")
+        if (self.stage == "gate") != (self.threshold is not None) or (self.at and self.stage != "gate"):
+            raise ValueError("a role with `stage: gate` needs `threshold`, the least score that passes; `at` and `threshold` are a gate's")
+        if (self.stage == "axis") != bool(self.title):
+            raise ValueError("a role with `stage: axis` needs `title`, such as {en: brand, zh: 品牌}; no other role has one")
         player = STAGES[self.stage].player if self.stage else ""
         if player and self.name != player:
             raise ValueError(
@@ -101,6 +117,11 @@ class Head(BaseModel):
                 f"or use `after` and `writes` for a role of a new kind"
             )
         return self
+
+
+def writes_there(after: After, writes: Writes) -> bool:
+    """Whether a role that comes after a stage may write a part: what is new must pass its gates."""
+    return (writes == "answer") == (after == "answer")
 
 
 @dataclass(frozen=True)
@@ -162,7 +183,7 @@ def read(path: Path) -> Role:
     if path.stem != head.name and not path.stem.startswith(head.name + "."):
         raise source.fail(f"the file name must be {head.name}.md or {head.name}.<variant>.md, got {path.name!r}", ["name"])
     _check_contract(head, source)
-    offered = STAGES[head.stage].offers if head.stage else ANSWERED
+    offered = _offered(head)
     templates = [compiled(section.text, offered, str(path), section.line) for section in sections[1:]]
     contract = None if head.reply == "text" else reply_model(head.name, head.reply)
     variant = path.stem[len(head.name) + 1 :] or "default"
@@ -226,8 +247,8 @@ class Roles:
         first: dict[str, Role] = {}
         for role in self.files:
             other = first.setdefault(role.name, role)
-            for part in ("stage", "after", "writes", "reply"):
-                mine, theirs = _shape(getattr(role.head, part)), _shape(getattr(other.head, part))
+            for part in ("stage", "after", "writes", "at", "threshold", "title", "reply"):
+                mine, theirs = _comparable(role.head, part), _comparable(other.head, part)
                 if mine != theirs:
                     raise RoleFileError(f"`{part}` of role {role.name!r} is not that of its variant {other.path}", Place(role.path))
 
@@ -269,8 +290,15 @@ def _sections(text: str, path: Path) -> list[Section]:
     return sections
 
 
+def _offered(head: Head) -> frozenset[str]:
+    """The variables of its templates."""
+    if head.stage == "gate" and head.at == "screen":
+        return ROW  # there is no answer yet
+    return STAGES[head.stage].offers if head.stage else ANSWERED
+
+
 def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
-    fields = set() if head.reply == "text" else set(head.reply)
+    fields = set() if head.reply == "text" else _names(head.reply)
     must_say = STAGES[head.stage].must_say if head.stage else frozenset()
     missing = must_say - fields
     if missing:
@@ -284,10 +312,24 @@ def _check_contract(head: Head, source: yamlfile.Yaml) -> None:
             raise source.fail(f"the field {key!r} may not be optional: stage {head.stage!r} reads it", ["reply", key])
         if key == "score" and not (spec.min is not None and spec.min >= 1 and spec.max is not None and spec.max <= 5):
             raise source.fail("the field 'score' must lie in 1 to 5: give it min and max", ["reply", key])
-    written = head.writes or ("answer" if head.stage == "answer" else None)
+    if head.stage == "axis" and head.reply != "text":
+        labels, given = sorted({"name", *head.language}), sorted(head.reply["values"].of)
+        if given != labels:
+            raise source.fail(f"each of `values` must have the fields {labels}, got {given}", ["reply", "values"])
+    written = head.writes or ("answer" if head.stage in ANSWERING else "grade" if head.stage == "grade" else None)
     if head.reply != "text" and written and written not in fields:
         raise source.fail(f"the contract must have the field {written!r} that this role writes, got {sorted(fields)}", ["reply"])
 
 
-def _shape(part: Any) -> Any:
-    return {k: (v.type, v.one_of, _shape(v.of)) for k, v in part.items()} if isinstance(part, dict) else part
+def _names(fields: Mapping[str, FieldSpec]) -> set[str]:
+    """The names of fields, and as `list.field` those of the items of lists."""
+    return {name for key, spec in fields.items() for name in (key, *(f"{key}.{one}" for one in _names(spec.of)))}
+
+
+def _comparable(head: Head, part: str) -> Any:
+    """A part of a head that variants of one role must share; of a contract the fields, not how long they may be."""
+    return _shape(head.reply) if part == "reply" and head.reply != "text" else getattr(head, part)
+
+
+def _shape(fields: Mapping[str, FieldSpec]) -> Any:
+    return {name: (spec.type, spec.one_of, _shape(spec.of)) for name, spec in fields.items()}

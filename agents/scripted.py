@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
+from agents import scripted_tools
 from agents.scripted_faults import HARMLESS, OF_JSON, Fault, FaultKind, RateLimit, error_of, spoil, spoil_body
 from agents.scripted_wire import Reply, Request, completion, limit, respond, send_half, send_slowly, stream
 from agents.scripted_words import Speaker, count_tokens, embed
@@ -83,14 +84,17 @@ class ScriptedServer:
         models: Sequence[str] = (),
         context_tokens: int | None = None,
         structured: Structured = "json_schema",
+        top_logprobs: int = 20,
         reasoning: bool = False,
         duplicates: float = 0.1,
         rate_limit: RateLimit | None = None,
     ) -> None:
         """`latency` is in seconds; without `api_key` any key will do, without `models` any model; `structured` is the strongest
-        response_format that is taken; `duplicates` is the share of instructions, 0 to 1, that repeat an earlier one."""
+        response_format that is taken, `top_logprobs` the most tokens that log-probabilities are told of (0: it takes no `logprobs`);
+        `duplicates` is the share of instructions, 0 to 1, that repeat an earlier one."""
         self.seed, self.latency, self.script, self.faults = seed, latency, script, faults
         self.api_key, self.models, self.context_tokens = api_key, models, context_tokens
+        self.top_logprobs = top_logprobs
         self.structured, self.reasoning, self.duplicates, self.rate_limit = structured, reasoning, duplicates, rate_limit
         self.requests: list[Record] = []
         self.in_flight_peak = 0
@@ -109,6 +113,7 @@ class ScriptedServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._list_models)
+        app.router.add_post("/pooling", self._reward)
         self._closing = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
         await self._runner.setup()
@@ -244,6 +249,13 @@ class ScriptedServer:
         if request.format not in taken[self.structured]:
             text = f"Invalid parameter: 'response_format' of type '{request.format}' is not supported with this model."
             return Reply(text, status=400, code="unsupported_value")
+        if request.body.get("logprobs") and (request.body.get("top_logprobs") or 0) > self.top_logprobs:
+            text = (
+                f"Invalid value for 'top_logprobs': must be at most {self.top_logprobs}."
+                if self.top_logprobs
+                else "logprobs: not supported"
+            )
+            return Reply(text, status=400, code="invalid_value")
         if request.body.get("n") not in (None, 1):
             return Reply("Invalid parameter: only one choice ('n') is supported.", status=400, code="unsupported_value")
         return None
@@ -279,14 +291,18 @@ class ScriptedServer:
         return reply if reply.status >= 400 else limit(reply, request)
 
     def _improvise(self, request: Request) -> Reply:
-        speaker = Speaker(random.Random(f"{self.seed} {request.key}"), request.task, self.duplicates)
-        if (schema := request.contract) is not None:
+        speaker = Speaker(random.Random(f"{self.seed} {request.key}"), request.task, self.duplicates, request.told)
+        if request.role in scripted_tools.ROLES:
+            drawn = random.Random(f"{self.seed} {request.key}")
+            content = json.dumps(scripted_tools.improvise(request.role, request.task, drawn, self.duplicates), ensure_ascii=False)
+        elif (schema := request.contract) is not None:
             content = json.dumps(speaker.value(schema), ensure_ascii=False)
         elif request.format == "text":
             content = speaker.answer()
         else:
             content = json.dumps({"answer": speaker.answer()}, ensure_ascii=False)
-        return Reply(content, reasoning=speaker.answer() if self.reasoning else None)
+        reasons = self.reasoning or request.role == "thinker"
+        return Reply(content, reasoning=speaker.answer() if reasons else None)
 
     async def _embeddings(self, http: web.Request) -> web.StreamResponse:
         """Unit vectors in which texts that share words lie close; a list of token numbers counts as a text."""
@@ -302,6 +318,14 @@ class ScriptedServer:
         used = sum(count_tokens(one) if isinstance(one, str) else len(one) for one in texts)
         usage = {"prompt_tokens": used, "total_tokens": used}
         return web.json_response({"object": "list", "model": body.get("model"), "data": data, "usage": usage})
+
+    async def _reward(self, http: web.Request) -> web.StreamResponse:
+        """A number between -1 and 1 for a conversation, as a reward model gives one: the same for the same words."""
+        refusal = self._refuse_key(http)
+        if refusal:
+            return respond(refusal)
+        said = random.Random(f"{self.seed} {(await http.json())['messages']}").uniform(-1, 1)
+        return web.json_response({"data": [{"index": 0, "data": [said]}]})
 
     async def _list_models(self, http: web.Request) -> web.StreamResponse:
         refusal = self._refuse_key(http)

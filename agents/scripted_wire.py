@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,11 @@ class Request:
         return next((_text(one) for one in self.messages if one.get("role") == "user"), "")
 
     @property
+    def told(self) -> str:
+        """The text of the system message; "" without one."""
+        return next((_text(one) for one in self.messages if one.get("role") == "system"), "")
+
+    @property
     def prompt_tokens(self) -> int:
         return sum(4 + count_tokens(_text(one)) for one in self.messages)
 
@@ -71,6 +77,8 @@ class Reply:
     status: int = 200
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    likely: Mapping[str, float] = field(default_factory=dict)
+    """how likely which tokens were where a `score` is written, for requests with `logprobs`; none: the written one was certain"""
 
 
 def limit(reply: Reply, request: Request) -> Reply:
@@ -91,6 +99,8 @@ def completion(request: Request, reply: Reply) -> dict[str, Any]:
     if reply.reasoning is not None:
         message["reasoning_content"] = reply.reasoning
     choice = {"index": 0, "message": message, "finish_reason": reply.finish or "stop", "logprobs": None}
+    if request.body.get("logprobs"):
+        choice["logprobs"] = {"content": _told(reply, request.body.get("top_logprobs") or 0)}
     thought = count_tokens(reply.reasoning or "")
     said = thought + count_tokens(reply.content or "")
     usage = {
@@ -101,6 +111,20 @@ def completion(request: Request, reply: Reply) -> dict[str, Any]:
     }
     name = f"chatcmpl-{request.key}-{request.number}"
     return {"id": name, "object": "chat.completion", "created": 0, "model": request.model, "choices": [choice], "usage": usage}
+
+
+def _told(reply: Reply, most: int) -> list[dict[str, Any]]:
+    """The content's tokens with their log-probabilities. A Chinese character is two tokens, as it is to models that read bytes."""
+    content = (reply.content or "").encode()
+    score = re.search(rb'"score": *(?=\d)(?!.*"score": *\d)', content, re.DOTALL)
+    told = []
+    for piece in re.finditer(rb"[\xc0-\xff][\x80-\xbf]|[\x80-\xbf]+|\d| ?[A-Za-z]+|.", content, re.DOTALL):
+        text = piece[0].decode("utf-8", "replace")
+        chances = reply.likely if score and piece.start() == score.end() and reply.likely else {text: 1.0}
+        top = sorted(chances.items(), key=lambda item: -item[1])[:most]
+        ranked = [{"token": token, "logprob": math.log(chance), "bytes": list(token.encode())} for token, chance in top]
+        told.append({"token": text, "logprob": 0.0, "bytes": list(piece[0]), "top_logprobs": ranked})
+    return told
 
 
 def stream(request: Request, reply: Reply) -> str:

@@ -13,6 +13,7 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 Language = Literal["zh", "en"]
@@ -28,11 +29,32 @@ _INSTRUCTIONS = {"instruction", "question", "prompt", "task", "query", "problem"
 _INPUTS = {"input", "context"}
 _SCENARIOS = {"scenario", "situation", "persona", "setting"}
 _REASONS = {"reason", "rationale", "explanation", "critique", "feedback", "comment", "evidence", "why", "justification", "note"}
-_ANSWERS = {"answer", "output", "response", "reply", "content", "text", "solution", "draft", "completion", "revision"}
-_TOPICS = {"topic", "title", "name", "label", "subject", "skill", "keyword", "tag"}
+_ANSWERS = {"answer", "reasoning", "output", "response", "reply", "content", "text", "solution", "draft", "completion", "revision"}
+_TOPICS = {"topic", "concept", "title", "name", "label", "subject", "skill", "keyword", "tag"}
 _SCORES = ("score", "rating", "grade", "quality", "helpfulness", "correctness", "clarity", "depth", "safety", "completeness", "relevance")
-_FLAWS = ("refus", "harm", "unsafe", "toxic", "duplicate", "wrong", "error", "easy", "leak", "reject", "bad", "off_topic", "ambiguous")
-_APPROVALS = {"accept", "accepted", "approve", "pass", "keep", "yes", "good", "ok", "correct", "valid", "better", "improved", "通过", "是"}
+_FLAWS = ("refus", "harm", "unsafe", "toxic", "duplicate", "wrong", "error", "easy", "leak", "reject", "bad", "off_topic", "ambiguous",
+          "classification")  # fmt: skip
+_APPROVALS = {
+    "accept",
+    "accepted",
+    "approve",
+    "pass",
+    "keep",
+    "yes",
+    "good",
+    "ok",
+    "correct",
+    "valid",
+    "better",
+    "improved",
+    "more",
+    "通过",
+    "是",
+}
+
+
+_ELSEWHERE = re.compile("leave this subject|换个话题")
+"""how a user who plays a part is told to turn to another topic"""
 
 
 def count_tokens(text: str) -> int:
@@ -95,11 +117,13 @@ class Speaker:
     prompt: str
     duplicates: float = 0.1
     """Share of instructions, 0 to 1, that are one of the favourites instead of a fresh one."""
+    told: str = ""
+    """the system message, if there is one: what it is written in is spoken, whatever the material is in"""
     language: Language = field(init=False)
     words: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.language = language_of(self.prompt)
+        self.language = language_of(self.told or self.prompt)
         self.words = _chinese_words(self.prompt) if self.language == "zh" else _english_words(self.prompt)
 
     def instruction(self) -> str:
@@ -131,6 +155,8 @@ class Speaker:
             return self.value(target, name, root)
         if "const" in schema:
             return schema["const"]
+        if "enum" in schema and {*schema["enum"]} == {"A", "B", "tie"}:
+            return self._preferred()
         if "enum" in schema:
             approving = [one for one in schema["enum"] if str(one).lower() in _APPROVALS]
             return self.rng.choice(approving if approving and self.rng.random() < 0.8 else schema["enum"])
@@ -141,7 +167,12 @@ class Speaker:
         kind = kinds if isinstance(kinds, str) else next((one for one in kinds if one != "null"), "null")
         match kind:
             case "object":
-                return {key: self.value(one, key, root) for key, one in schema.get("properties", {}).items()}
+                made = {key: self.value(one, key, root) for key, one in schema.get("properties", {}).items()}
+                if "grounded" in made:  # who judges does not contradict itself
+                    made["grounded"] = not made["unsupported"]
+                if made.keys() == {"reasoning", "answer"}:
+                    made = {field: f"{text}\n\n{self._result}" for field, text in made.items()}
+                return self._about(made) if "title" in made else made
             case "array":
                 return self._items(schema, name, root)
             case "integer" | "number":
@@ -152,13 +183,43 @@ class Speaker:
                 return None
         return self._string(schema, name.lower())
 
+    @cached_property
+    def _result(self) -> str:
+        """What thinking in steps comes to: mostly the same number, whoever is asked the same."""
+        asked = re.search(r"<instruction>(.*?)</instruction>", self.prompt, re.DOTALL)
+        right = random.Random(asked[1] if asked else self.prompt).randrange(10, 500)
+        number = right if self.rng.random() < 0.85 else right + self.rng.randint(1, 9)
+        return f"答案：{number}" if self.language == "zh" else f"Answer: {number}"
+
+    def _preferred(self) -> str:
+        """Which of two answers in a prompt is better: whichever place it has, the one whose words come later in the alphabet."""
+        one, other = (re.search(rf"<answer_{letter}>(.*?)</answer_{letter}>", self.prompt, re.DOTALL) for letter in "ab")
+        if one is None or other is None or one[1] == other[1]:
+            return "tie"
+        return "A" if one[1] > other[1] else "B"
+
+    def _about(self, made: dict[str, Any]) -> dict[str, Any]:
+        """Something with a title is described by it, and called by it."""
+        subject = made["title"]
+        about = (
+            f"来问的是{subject}，多半急着要一个办法。"
+            if self.language == "zh"
+            else f"Somebody asks about {subject[:1].lower()}{subject[1:]}."
+        )
+        told = {"slug": re.sub(r"\W+", "-", subject.lower()), "name": re.sub(r"\W+", "-", subject.lower()), "description": about}
+        return {**made, **{key: text for key, text in told.items() if key in made}}
+
     def _items(self, schema: Schema, name: str, root: Schema) -> list[Any]:
         """Distinct items, in number the upper half of what the schema allows; three to five where it does not say."""
         least = schema.get("minItems", 0)
         most = schema.get("maxItems", max(5, least))
         size = self.rng.randint(max(least, (most + 1) // 2), most)
         singular = name[:-3] + "y" if name.endswith("ies") else name.removesuffix("s")
+        if name == "nodes" and (listed := re.search(r"<nodes>\n(.+?)\n</nodes>", self.prompt, re.DOTALL)):  # each has to be told of
+            return [{**self.value(schema["items"], "", root), "name": line.partition(":")[0]} for line in listed[1].splitlines()]
         items: list[Any] = []
+        if name == "unsupported" and self.rng.random() < 0.9:  # most of what is said from a document stands in it
+            return items
         for spare in reversed(range(20 * size)):
             item = self.value(schema.get("items", {}), singular, root)
             if item not in items or spare < least - len(items):
@@ -186,6 +247,10 @@ class Speaker:
             text = "" if self.rng.random() < 0.6 else self._say("input")
         elif last in _ANSWERS:
             text = self.answer()
+        elif last == "message" and not _ELSEWHERE.search(self.prompt):
+            text = self._say("follow_up")
+        elif last == "message":
+            text = self.instruction()
         else:
             bank = "scenario" if last in _SCENARIOS else "topic" if last in _TOPICS else "reason" if last in _REASONS else "sentence"
             text = self._say(bank)
@@ -320,6 +385,13 @@ a mistake about {topic} made in {year} comes to light in {place} | {who} hires {
 {name}: {big}; {name}: {big}; {name}: {big} | Minutes of the meeting in {place}: {name} reported {big} cases linked to {topic}. |
 In {year}, {who} noted that {topic} and {topic} had been confused {n} times. | Stock: {big} crates, {big} lids, {n} labels, sent to {place}.
 """),
+    "follow_up": _bank("""
+You mentioned {word}; how does that change if there are only {n} of them? | And what would you do about {word} with {big} dollars less? |
+Why does that depend on {word} at all? | Could you show the step about {word} once more, for {who}? |
+In my case it concerns {topic} in {place}. Does what you said about {word} still hold? | That part on {word} surprises me: since {year}? |
+If I leave out {word}, which of those points falls first? | Then how would {name} have to deal with {word}, if this took {n} weeks? |
+What speaks against it, as far as {word} goes? | Which of the two matters more for {topic}, this or {word}?
+"""),
     "reason": _bank("""
 It answers what was asked about {word} and keeps to the limits. | The point on {word} is sound, though brief. |
 Clear, specific and easy to check against {word}. | The step from {word} to {word} is well explained. |
@@ -425,6 +497,12 @@ CHINESE = {
     "input": _bank("""
 {name}：{big}；{name}：{big}；{name}：{big} | {place}会议纪要：{name}报告了{big}起与{topic}有关的情况。 |
 {year}年，一位{who}记下{topic}和{topic}被混淆了{n}次。 | 库存：{big}箱、{big}个盖子、{n}张标签，发往{place}。
+"""),
+    "follow_up": _bank("""
+你提到{word}，如果只有{n}个，那会有什么不同？ | 那要是预算少{big}元，{word}该怎么安排？ | 为什么这一点取决于{word}？ |
+刚才讲{word}的那一步，能不能换成{who}听得懂的说法？ | 我的情况跟{place}的{topic}有关，你说的{word}还成立吗？ |
+关于{word}的那部分让我意外，是从{year}年开始的吗？ | 如果去掉{word}，上面哪一点最先站不住？ |
+那{name}处理{word}要是拖{n}周，会出什么事？ | 就{word}来说，这样做有什么坏处？ | 对{topic}来说，这个和{word}哪个更要紧？
 """),
     "reason": _bank("""
 围绕{word}作答，也守住了限制。 | {word}这一点站得住，只是略短。 | 表述清楚具体，可以对照{word}核实。 | 从{word}到{word}的过渡讲得明白。 |

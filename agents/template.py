@@ -59,6 +59,8 @@ def fenced(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fence(label: str, value: Any) -> Any:
+    if label == "history":
+        return [Foreign(turn.text, turn.role) for turn in value]
     if isinstance(value, (list, tuple)):
         return [Foreign(str(v), label) for v in value]
     return Foreign(value, label) if isinstance(value, str) else value

@@ -177,6 +177,7 @@ def _recipe(base_url: str, n: int) -> dict[str, Any]:
         "models": {"generator": {**model, "model": "scripted-qwen"}, "judge": {**model, "model": "scripted-llama"}},
         "roles": {"planner": {"off": True}, "annotator-clarity": {"off": True}},
         "gates": {"semantic": False, "ifd": False},
+        "judges": {"gold": False},
     }
 
 

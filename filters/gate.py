@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from leafmill.errors import EndpointError, RunFolderError
+from leafmill.errors import EndpointError, Halted, RunFolderError
 from leafmill.records import Brief, Decision, Row, State, Verdict, Vote, digest
 
 Stage = Literal["screen", "check", "agree", "score", "admit"]
@@ -28,8 +28,12 @@ class Subject:
     brief: Brief | None = None
     parent: Row | None = None
     """the row before the last evolution, if it was evolved"""
+    rewritten: bool = True
+    """whether it says its parent anew: an evolution in breadth writes another instruction"""
     votes: tuple[Vote, ...] = ()
     critic_score: int | None = None
+    told: str = ""
+    """what the critic told the answerer, whose words may not get into the answer"""
     cut_off: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -42,9 +46,14 @@ class Subject:
 class Gate(Protocol):
     """A filter. Implementations are frozen dataclasses; `name`, `stage` and `says` are class variables, the rest are settings."""
 
-    name: ClassVar[str]
-    stage: ClassVar[tuple[Stage, ...]]
-    says: ClassVar[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def stage(self) -> tuple[Stage, ...]: ...
+
+    @property
+    def says(self) -> str: ...
 
     async def __call__(self, subject: Subject) -> Verdict: ...
 
@@ -89,11 +98,11 @@ def verdict(
 async def judge(gate: Gate, subject: Subject) -> Verdict:
     """Ask one gate. A crash inside it is the state `error` with the exception's name, never a reject and never an accept.
 
-    What stops a run (an endpoint that is down, a full disk) goes through.
+    What stops a run (an endpoint that is down, a budget that is used up, a full disk) goes through.
     """
     try:
         return await gate(subject)
-    except (EndpointError, RunFolderError):
+    except (EndpointError, Halted, RunFolderError):
         raise
     except Exception as fault:  # the boundary where a gate's bug becomes data, by the gate contract
         return verdict(gate, "error", f"{gate.name}_crashed", exception=type(fault).__name__, message=str(fault)[:500])

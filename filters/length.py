@@ -28,7 +28,7 @@ class Length:
     says: ClassVar[str] = "instruction and answer are complete, and neither too short nor too long"
 
     min_instruction: int = 3
-    """3 words pass ("Sort this list"), and so does 写首诗"""
+    """3 words pass ("Sort this list"), and so does 写首诗; a later message of a conversation may be shorter ("Why?")"""
     max_instruction: int = 1500
     """instruction and input together"""
     min_answer: int = 1
@@ -53,7 +53,7 @@ class Length:
         length, whole = units(row.instruction), units(row.prompt)
         if not length:
             return verdict(self, "reject", "length.instruction_empty")
-        if length < self.min_instruction:
+        if length < self.min_instruction and not row.history:
             return verdict(self, "reject", "length.instruction_short", value=length, threshold=self.min_instruction)
         if whole > self.max_instruction:
             return verdict(self, "reject", "length.instruction_long", value=whole, threshold=self.max_instruction)
@@ -88,7 +88,7 @@ class Length:
 
 def estimate(row: Row) -> int:
     """Tokens of a row as a chat, roughly."""
-    return count_prompt(row.messages()) + count_tokens(row.reasoning)
+    return count_prompt([*(turn.plain for turn in row.told), {"content": row.answer}]) + count_tokens(row.reasoning)
 
 
 @functools.cache
@@ -101,7 +101,8 @@ def open_tokenizer(path_or_name: str) -> Callable[[Row], int]:
 
     def count(row: Row) -> int:
         if not tokenizer.chat_template:
-            return sum(ids(message["content"]) for message in row.messages()) + ids(row.reasoning)
-        return ids(tokenizer.apply_chat_template(row.messages(), tokenize=False)) + ids(row.reasoning)
+            return sum(map(ids, (*(turn.text for turn in row.told), row.answer, row.reasoning)))
+        written = tokenizer.apply_chat_template(row.messages(), tools=row.functions or None, tokenize=False)
+        return ids(written) + ids(row.reasoning)
 
     return count

@@ -128,7 +128,7 @@ class Pii:
 
 def texts(row: Row) -> Iterator[str]:
     """All that a row says."""
-    yield from (turn.content for turn in (*row.history, *row.steps))
+    yield from (turn.text for turn in (*row.history, *row.steps))
     yield from (row.instruction, row.input, row.answer, row.reasoning)
 
 
@@ -191,7 +191,17 @@ def _is_public(value: str) -> bool:
 
 
 def _said(turn: Turn, clean: Callable[[str], str]) -> Turn:
-    return turn.model_copy(update={"content": clean(turn.content)})
+    calls = tuple(call.model_copy(update={"arguments": _inside(call.arguments, clean)}) for call in turn.calls)
+    return turn.model_copy(update={"content": clean(turn.content), "calls": calls})
+
+
+def _inside(value: Any, clean: Callable[[str], str]) -> Any:
+    """What a call says, with every text in it cleaned."""
+    if isinstance(value, dict):
+        return {key: _inside(one, clean) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_inside(one, clean) for one in value]
+    return clean(value) if isinstance(value, str) else value
 
 
 def _placeholder(name: str, taken: str, given: set[str]) -> str:

@@ -80,7 +80,7 @@ def named(classifier: str | dict[Language, str], language: Language) -> str:
 def parts(row: Row) -> Iterator[tuple[str, str]]:
     """What of a row is judged: all that somebody says in it."""
     for turn in (*row.history, *row.steps):
-        yield "history", turn.content
+        yield "history", turn.text
     yield from (("instruction", row.prompt), ("reasoning", row.reasoning), ("answer", row.answer))
 
 

@@ -199,3 +199,114 @@ HANGING = (
     "be", "been", "has", "have", "will", "would", "should", "could", "can", "may", "might", "must", "who", "whose", "every", "each of",
 )  # fmt: skip
 """words that no sentence of prose ends on, or hardly any"""
+
+KEYWORDS = (
+    r"\b(?:images?|graphs?|pictures?|photos?|photographs?|screenshots?|files?|maps?|draw|plot|videos?|audio|flow ?charts?|diagrams?)\b",
+    r"\bgo to\b",
+    r"https?://|\bwww\.",
+)
+"""what a model that reads and writes text alone cannot be given or give (the lists of Self-Instruct and Alpaca)"""
+PROGRAM = r"(?:please )?write (?:a|the|me a) (?:short |simple |small )?program\b"
+"""how too many machine-made instructions begin"""
+PASSAGE = (
+    r"\b(?:the|this|that|given|above|following|provided|source) (?:passage|excerpt|extract)\b",
+    r"\b(?:the|this|given|provided) (?:text|document|article|context)\b(?! (?:of|editor|file|processor|message|box|field|window))",
+    r"\b(?:mentioned|described|stated|given|listed) (?:above|below|in the (?:text|document|article))\b",
+)
+"""how a text speaks of a passage that its reader may not have"""
+
+SPEAKERS = r"^[ >*_#-]*(?:user|human|assistant|ai assistant|chatbot)\W{0,3}:"
+"""a line that begins with a speaker's name"""
+
+SERVES = (
+    r"^(?:certainly|of course|sure|absolutely)[!,.]+ ?(?:here|i(?:'d| would|'ll| will| can)|let me)\b|\b(?:how|what(?: else)?) (?:can|"
+    r"may) i "
+    r"(?:help|assist|do for) ?(?:you)?\b|anything else (?:that )?i can|(?:glad|happy) to (?:help|assist)|\bi hope (?:this|that) helps|"
+    r"feel free to (?:ask|reach)|let me know if you (?:have|need)|\byou(?:'re| are) (?:very |most )?welcome\b|"
+    r"^(?:great|good|excellent) question\b|\bas an? (?:ai|language model)\b"
+)
+"""what only who helps would say"""
+
+ASKS = (
+    r"(?:(?:can|could|would|will) you (?:please |kindly )?(?:help me|teach me|show me|write me|recommend me)|(?:please )?help me\b|"
+    r"how (?:do|can|should|could) i\b|what should i\b|i(?:'d| would) like you to|i need (?:your |some )?help)"
+)
+"""how a message begins of who wants help"""
+
+BACK = (
+    r"\byou(?:'ve| have)? (?:just )?(?:said|say|mention(?:ed)?|wrote|suggest(?:ed)?|told|gave|listed|described|explained|"
+    r"recommend(?:ed)?)\b|"
+    r"\byour (?:answer|reply|example|suggestion|explanation|advice|list|plan|version|draft|code|solution|point|formula|last|first|"
+    r"second)\b|"
+    r"\b(?:as|from|the|like) (?:above|before|previous|earlier)\b|\bearlier you\b|\b(?:the )?(?:first|second|third|fourth|last|next|"
+    r"previous) (?:one|step|point|option|part|paragraph|line|sentence|method|approach|way|example|version)\b|\bstep \d|\bgo(?:ing)? back to"
+)
+"""words that point at what was said"""
+
+ANAPHORA = (
+    r"\b(?:it|its|this|these|those|they|them|their|one|ones|both|either|neither|mine|hers|yours|theirs|the same|again|instead|"
+    r"otherwise)\b|\bthat(?: one|'s|,|\?|\.| is| was| would|"
+    r" does| work| mean| case| way| part| step| point)|\b(?:do|does|did|about|than|like|with|for|of|on|to|after|before) that\b|"
+    r"^(?:and|but|so|then|or|also|okay|ok|hmm|why|how come|what if|what about|how about|what else|wait|really|in that case)\b"
+)
+"""words that stand for something said before"""
+
+CLOSING = (
+    r"(?:and |so |ok(?:ay)? |great |perfect |well )?(?:many |again )?(?:thanks|thank you|thx|cheers)(?: (?:so|very) much| a lot|"
+    r" a million| again|"
+    r" once more)?(?: (?:to you )?for .{2,60})?|(?:and )?(?:good ?bye|bye(?: bye| for now)?|see you(?: \w+){0,2}|take care|"
+    r"talk to you (?:later|"
+    r"soon))|(?:and )?have an? (?:nice|good|great|lovely|wonderful) \w+(?: \w+)?|(?:i think )?that(?:'s| is|'ll be| will be) (?:all|"
+    r"everything|"
+    r"it)(?: for (?:now|today)| i (?:need|needed|wanted)(?: to know)?)?|(?:i have )?no (?:more|further|other) questions?(?: for now)?|"
+    r"(?:you(?:'ve| have) been|(?:this|that|it) (?:was|is|has been)) (?:very |really |so |super |extremely )?helpful|i appreciate (?:it|"
+    r"your .*)"
+)
+"""a clause that ends a conversation"""
+
+POLITE = (
+    r"(?:and |but |oh )?(?:ok(?:ay)?|great|perfect|all ?right|got it|i see|understood|cool|nice|good|sure|wonderful|excellent|awesome|"
+    r"yes|no|right|"
+    r"that helps(?: a lot)?|(?:that|it) makes sense(?: now)?|i understand(?: now)?|(?:i think )?i(?:'m| am) (?:all )?(?:set|good)(?: now)?|"
+    r"i(?:'ll| will) (?:try|do|remember|keep) (?:it|that|this)(?: .{2,30})?|(?:that|this) (?:was|is) (?:great|perfect|clear|useful|good))"
+)
+"""a clause that says nothing more"""
+
+PLAIN_WORDS = frozenset(
+    str.split(
+        "about after again all also always another any anything ask because been before being best better between both bring call case "
+        "come "
+        "could day different does doing done each easy else enough even ever every example explain few find first get getting give given "
+        "go "
+        "goes going good great happen help here into just keep kind know last later least less let like little long look lot made make "
+        "makes "
+        "making many maybe mean means more most much need needs never new next not nothing now okay old only other out over own part "
+        "people "
+        "please possible question quite rather really right same say see seem should show simple since small some someone something still "
+        "such sure take tell than thank thanks thing things think though three through time today together too try trying two under until "
+        "use used using usually want wants way ways week well while whole without work works would write year years yes yet"
+    )
+)
+"""words that stand in any conversation"""
+
+DECLINES = (
+    r"\b(?:can ?not|can't|could not|couldn't|unable to|not able to|(?:do not|don't) have|have no|there(?:'s| is) no|not available|"
+    r"not possible|"
+    r"isn't (?:available|possible|something)|no (?:tool|way|function|access)|outside (?:of )?what)\b"
+)
+"""what an answer says that cannot do what is asked, for want of a tool"""
+ASKS_BACK = r"\b(?:please (?:tell|give|share|provide|let|specify|send)|let me know|could you|can you|i(?:'ll| will)? (?:still )?need)\b"
+"""what asks for something that a request has left out"""
+MONTHS = str.split("jan feb mar apr may jun jul aug sep oct nov dec")
+"""how their names begin"""
+
+AT_REASONING = (
+    r"\b(?:as|from|in|per|see|by|given|based on|according to|following)(?: (?:shown|explained|described|seen|noted|worked out|reasoned|"
+    r"said))?"
+    r"(?: (?:in|by|from))? (?:my|the|this|that) (?:above |previous |earlier |step-by-step )?(?:reasoning|chain of thought|thought process|"
+    r"thinking|scratchpad)\b|\b(?:my|the) (?:reasoning|thinking|thought process|steps) (?:above|shows?|showed)\b|\breasoning field\b"
+)
+"""how an answer points at what was thought before it"""
+
+CONCLUDES = "so|thus|hence|therefore|result is|total is|answer is|gives|makes|equals|is"
+"""words before the result, in a last line"""

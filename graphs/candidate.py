@@ -1,9 +1,16 @@
 """The state machine of one candidate, from its brief to its end.
 
-    write =screen=> evolve (0..r rounds) =screen=> answer =check=> annotate (panel, parallel) -> criticise =agree=> score -> admit
-                       ^                              ^                                            |  ^             | |
-                       |                              '----- revise (0..r rounds), misaligned -----'  '- misaligned-' |
-                       '----------------------------------------- too easy -------------------------------------------'
+    write =screen=> evolve =screen=> compare -> ANSWER =check=> annotate -> criticise =agree=> score -> admit
+                     ^ ^                |        ^ ^            (panel)      ^   |              | |
+                     | '- 0..r rounds --'        | '- revise (0..r rounds) --|---'              | |
+                     |                           '- misaligned --------------'------------------' |
+                     '------------------------------- too easy -----------------------------------'
+
+    ANSWER            answer
+                or    use_tools -> call_tools -> use_tools ...         until it calls no more tools but answers
+                or    vote                                             several at once, of which one is chosen, or none
+        =check=>      follow_up =screen=> ANSWER                       while a conversation has exchanges left
+    criticise =agree=> arbitrate =agree=>                              where the panel is divided
 
 An arrow with a name is an agent's door: what it made passes the gates of that stage before it goes on. Any gate, and any failed call, ends
 a candidate: `reject` decides what did not get in.
@@ -28,9 +35,12 @@ from graphs.steps.amend import amend
 from graphs.steps.answer import answer
 from graphs.steps.doors import check, screen
 from graphs.steps.end import admit, reject, score
-from graphs.steps.evolve import evolve
-from graphs.steps.judge import agree, annotate, criticise
+from graphs.steps.evolve import compare, evolve
+from graphs.steps.follow_up import follow_up
+from graphs.steps.judge import agree, annotate, arbitrate, criticise
 from graphs.steps.node import gated, node
+from graphs.steps.use_tools import call_tools, use_tools
+from graphs.steps.vote import vote
 from graphs.steps.write import write
 from leafmill.records import Mode
 
@@ -38,8 +48,10 @@ __all__ = ["RECURSION_LIMIT", "Context", "Shape", "State", "build", "start", "st
 
 RECURSION_LIMIT = 1000
 """far above what the loops' own bounds allow: a guard against a bug in the routes"""
-ANSWERING: Mapping[Answering, Work] = {"answer": answer}
+ANSWERING: Mapping[Answering, Work] = {"answer": answer, "use_tools": use_tools, "vote": vote}
 """The nodes that answer: each candidate is answered by that of its mode, every time."""
+LOOPS: Mapping[str, tuple[str, ...]] = {"use_tools": ("call_tools", "use_tools")}
+"""Where a node sends a candidate while its own work goes on."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +63,24 @@ class Shape:
     criticised: bool = True
     scored: bool = True
     """it has gates on the finished row"""
+    arbitrated: bool = True
+    """there is somebody to ask when the panel is divided"""
     answering: frozenset[Answering] = frozenset({"answer"})
+    converses: bool = False
+    """some of its candidates are conversations"""
 
     @classmethod
-    def of(cls, modes: Iterable[Mode], own: Mapping[str, Sequence[str]], *, criticised: bool, scored: bool) -> Shape:
+    def of(
+        cls, modes: Iterable[Mode], own: Mapping[str, Sequence[str]], *, criticised: bool, scored: bool, arbitrated: bool = True
+    ) -> Shape:
         """The shape for candidates of these modes."""
         named = tuple((stage, tuple(names)) for stage, names in sorted(own.items()) if names)
-        return cls(named, criticised, scored, frozenset(answering(mode) for mode in modes))
+        found = tuple(modes)
+        nodes = frozenset(answering(mode) for mode in found)
+        return cls(named, criticised, scored, arbitrated, nodes, converses=any(mode.turns > 1 for mode in found))
 
 
-WHOLE = Shape()
+WHOLE = Shape(answering=frozenset(ANSWERING), converses=True)
 
 
 def build(shape: Shape = WHOLE) -> CompiledStateGraph[State, Context, State, State]:
@@ -79,9 +99,9 @@ def build(shape: Shape = WHOLE) -> CompiledStateGraph[State, Context, State, Sta
         names = own.get(stage, ())
         for name, work in works.items():
             if names:
-                add(name, work, names[0])
+                add(name, work, names[0], *LOOPS.get(name, ()))
             else:
-                add(name, gated(work, door, gates), then, *instead)
+                add(name, gated(work, door, gates), then, *instead, *LOOPS.get(name, ()))
         for here, there in pairwise(names):
             add(here, amend(here), there)
         if names:
@@ -89,12 +109,21 @@ def build(shape: Shape = WHOLE) -> CompiledStateGraph[State, Context, State, Sta
 
     graph.add_edge(START, "write")
     chain("write", {"write": write}, "screen", screen, "answer", "evolve")
-    chain("evolve", {"evolve": evolve}, "screen", screen, "answer", "evolve")
-    chain("answer", {name: ANSWERING[name] for name in sorted(shape.answering)}, "check", check, "annotate")
+    chain("evolve", {"evolve": evolve}, "screen", partial(screen, compared=True), "answer", "evolve", "compare")
+    add("compare", compare, "answer", "evolve")
+    talk = ["follow_up"] if shape.converses else []
+    chain("answer", {name: ANSWERING[name] for name in sorted(shape.answering)}, "check", check, "annotate", *talk)
+    if "use_tools" in shape.answering:
+        add("call_tools", call_tools, "use_tools")
+    if shape.converses:
+        add("follow_up", follow_up, "answer", "annotate")
     if shape.criticised:
         add("annotate", annotate, "criticise")
     last, work = ("criticise", criticise) if shape.criticised else ("annotate", annotate)
-    add(last, gated(work, "agree", agree), "score" if shape.scored else "admit", "answer")
+    then = "score" if shape.scored else "admit"
+    add(last, gated(work, "agree", agree), then, "answer", *(["arbitrate"] if shape.arbitrated else []))
+    if shape.arbitrated:
+        add("arbitrate", gated(arbitrate, "agree", agree), then, "answer")
     if shape.scored:
         add("score", partial(score, criticised=shape.criticised), "admit", "evolve", "criticise" if shape.criticised else "answer")
     add("admit", admit, END)

@@ -14,21 +14,26 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from typing import Any, Literal
 
 from pydantic import BaseModel, computed_field
 
 from agents.planner import PAGE
+from agents.stages import ANSWERING, BY_DEPTH, WRITING
+from agents.syllabus import PAGES
+from agents.tool_writer import TRIES
+from graphs import gold
 from graphs.history import FEW, NOTHING, History
-from graphs.prepare import Prepared, flow_of, unpriced
+from graphs.prepare import Prepared, answers_of, flow_of, stages_of, unpriced
 from graphs.rehearsal import Ask, Rehearsal
 from leafmill.ledger import Spent
 from leafmill.recipe import EmbeddingEndpoint, Flow, Limits, Recipe
-from leafmill.records import Usage
+from leafmill.records import Mode, Usage
 from leafmill.runfolder import RunFolder
-from taxonomy import Leaf
+from taxonomy import Leaf, plan_of
 
 ACCEPTED = 0.5
 """Assumed share of the candidates that is accepted."""
@@ -36,11 +41,24 @@ REVISED = 0.2
 """Assumed share of the answers that is sent back for another, in each round that `flow.revise_rounds` allows."""
 RETURNED = 0.1
 """Assumed share of the rows that the score gate sends back to be evolved again, in each round that `flow.score_returns` allows."""
+DIVIDED = 0.1
+"""Assumed share of the panel's looks that divide it, and so take the arbiter."""
+TAUGHT = 12
+"""Assumed concepts of a page of a syllabus: of 20 at most."""
 REPAIRED = 0.02
 """Assumed share of the replies that cannot be read and are asked for again."""
 
+CHOOSING = ("jury", "grade")
+"""The stages whose players choose one of several answers."""
+
 Case = Literal["least", "expected", "most"]
 CASES: tuple[Case, ...] = ("least", "expected", "most")
+REPLIES: Mapping[str, int] = {"none": 0, "single": 2, "parallel": 2, "multi_step": 3, "missing_tool": 1, "missing_parameter": 1}
+"""Replies of the tool-user until it answers, by what its task takes (`Mode.tools`)."""
+DEALT = 64
+"""briefs of a leaf that are looked at for their modes"""
+AGAIN = 2
+"""Messages of a conversation's user that are asked for at most, for one that passes."""
 ASKED: Mapping[Case, float] = {"least": 1, "expected": 1 + REPAIRED, "most": 2}
 """How often a call is made."""
 
@@ -125,10 +143,19 @@ class Fit(BaseModel):
         return "no" if self.expected > self.allowed else "as expected" if self.most > self.allowed else "surely"
 
 
+class GoldEstimate(BaseModel):
+    """Of trying the judges before the run; nothing where they have been tried."""
+
+    least: Figures
+    expected: Figures
+    most: Figures
+
+
 class Estimate(BaseModel):
     run: str
     currency: str
     leaves: list[LeafEstimate]
+    gold: GoldEstimate
     roles: list[RoleEstimate]
     limits: list[Fit]
     unpriced: list[str]
@@ -139,7 +166,7 @@ class Estimate(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def total(self) -> dict[Case, Figures]:
-        return {case: _sum([getattr(leaf, case) for leaf in self.leaves]) for case in CASES}
+        return {case: _sum([getattr(part, case) for part in (*self.leaves, self.gold)]) for case in CASES}
 
 
 def estimate(prepared: Prepared, folder: RunFolder, acceptance: float | None = None) -> Estimate:
@@ -177,14 +204,17 @@ def estimate(prepared: Prepared, folder: RunFolder, acceptance: float | None = N
                 **{case: bill.figures for case, bill in bills.items()},
             )
         )
+    trial = _trial(prepared, usual, history, by_role) if any(leaf.missing for leaf in leaves) else {}
+    tried = GoldEstimate(**{case: trial.get(case, _Bill()).figures for case in CASES})
     return Estimate(
         run=recipe.name,
         currency=recipe.currency,
         leaves=leaves,
+        gold=tried,
         roles=sorted(
             (bill.of_role(name, history.all.counted[name]) for name, bill in by_role.items()), key=lambda one: -one.prompt - one.completion
         ),
-        limits=_fits(recipe.limits, leaves, history),
+        limits=_fits(recipe.limits, leaves, tried, history),
         unpriced=unpriced(recipe, prepared.roles),
         sources=_sources(recipe, leaves, history),
     )
@@ -226,6 +256,18 @@ class _Bill:
         return {**counts, "money": self.money}
 
 
+def _trial(prepared: Prepared, usual: Rehearsal, history: History, by_role: Mapping[str, _Bill]) -> dict[Case, _Bill]:
+    """What it takes to try the judges on the gold rows that they have not yet answered."""
+    bills: dict[Case, _Bill] = {case: _Bill() for case in CASES}
+    for judge in gold.judges_of(prepared):
+        asks = [usual.of_gold(judge, row) for row in gold.questions(prepared, judge)]
+        left = max(0, len(asks) - history.gold[judge.name])
+        for case, bill in bills.items():
+            bill.add(prepared.recipe, left * ASKED[case], asks)
+        by_role[judge.role].add(prepared.recipe, left * ASKED["expected"], asks)
+    return bills
+
+
 def _measured(history: History, leaf: Leaf, name: str, asks: Sequence[Ask]) -> Sequence[Ask]:
     """The asks with the lengths that the ledger knows."""
     sizes = history.sizes(leaf.path, name)
@@ -235,15 +277,43 @@ def _measured(history: History, leaf: Leaf, name: str, asks: Sequence[Ask]) -> S
 def _calls(prepared: Prepared, leaf: Leaf, name: str, case: Case, candidates: int, history: History) -> float:
     """How often a role is asked for so many more candidates of a leaf."""
     head = next(role.head for role in prepared.roles.files if role.name == name)
-    stage = head.stage or head.after or ""
+    stage = head.stage or ("gate" if head.after == "answer" else head.after) or ""
+    stage = "screen" if head.at == "screen" else stage
     if stage == "plan":
         return _pages(prepared, leaf, name, candidates, history.leaves[leaf.path].drawn) * ASKED[case]
+    if stage == "syllabus":
+        return _syllabus(prepared, leaf, name, case, candidates, history.leaves[leaf.path].drawn) * ASKED[case]
+    if stage == "axis":
+        return ASKED[case] if candidates else 0.0
+    if stage == "tools":
+        return _toolboxes(prepared, leaf, case, candidates)
     flow = prepared.recipe.flow
     rounds = _rounds(prepared, leaf, stage, flow, case)
     measured, before = history.calls(leaf.path, name), _rounds(prepared, leaf, stage, history.flow or flow, case)
     if case == "expected" and measured is not None and before:
         return candidates * measured * rounds / before  # the flow may have changed since
-    return candidates * rounds * ASKED[case]
+    seats = len(prepared.recipe.panel.models_of(name)) or 1 if stage == "annotate" else 1
+    return candidates * rounds * seats * _each_time(prepared, leaf, stage, case) * ASKED[case]
+
+
+def _each_time(prepared: Prepared, leaf: Leaf, stage: str, case: Case) -> float:
+    """How often a role is asked each time that a candidate comes to its stage: for each of the answers that its mode asks for, and as often
+    as it takes to choose one. Of answers in the same words only one is judged."""
+    several = [mode.answers if mode.chooses else 1 for mode in _dealt(prepared, leaf)]
+    if stage in ("answer", "reason", "think"):
+        found = [float(k) for k in several]
+    elif stage in CHOOSING:
+        chosen = answers_of(prepared.recipe, leaf)
+        judges = len(chosen.jurors) or 1
+        asked = chosen.by == stage or (stage == "jury" and chosen.by == "auto" and chosen.verifiable in ("auto", "none"))
+        if not asked:
+            return 0.0
+        found = [0.0 if k == 1 else judges * (2.0 * (k - 1) if stage == "jury" else k) for k in several]
+        if case == "least":
+            return float(judges) if stage == "grade" and min(several) > 1 else 0.0
+    else:
+        return 1.0
+    return {"least": min(found), "expected": mean(found), "most": max(found)}[case]
 
 
 def _pages(prepared: Prepared, leaf: Leaf, name: str, candidates: int, drawn: Mapping[str, int]) -> int:
@@ -254,16 +324,98 @@ def _pages(prepared: Prepared, leaf: Leaf, name: str, candidates: int, drawn: Ma
     return sum(math.ceil((drawn[language] + more) / PAGE) - math.ceil(drawn[language] / PAGE) for language in speaking)
 
 
+def _syllabus(prepared: Prepared, leaf: Leaf, name: str, case: Case, candidates: int, drawn: Mapping[str, int]) -> int:
+    """Pages of concepts that so many more briefs take: at least one of a language, at most all that are ever asked for."""
+    languages, pages = prepared.languages(leaf), 0
+    more = math.ceil(candidates / len(languages))
+    for language in languages if candidates else ():
+        if prepared.roles.speaks(name, language):
+            have, need = (min(PAGES, math.ceil(briefs / TAUGHT)) for briefs in (drawn[language], drawn[language] + more))
+            pages += {"least": int(not have), "expected": need - have, "most": PAGES - bool(have)}[case]
+    return pages
+
+
 def _rounds(prepared: Prepared, leaf: Leaf, stage: str, flow: Flow, case: Case) -> float:
     """How often a candidate comes to a stage."""
     flow, gates = flow_of(flow, leaf), (prepared.recipe.gates, leaf.settings.get("gates", {}))
-    on = {name: all(settings.get(name) is not False for settings in gates) for name in ("agreement", "critic", "ifd")}
+    on = {name: all(settings.get(name) is not False for settings in gates) for name in ("agreement", "critic", "evolution", "ifd")}
     can_revise = prepared.roles.at("criticise") and (on["agreement"] or on["critic"])
     revised = _loops(flow.revise_rounds if can_revise else 0, REVISED, case)
     returned = _loops(flow.score_returns if on["ifd"] else 0, RETURNED, case)
     if stage == "criticise" and case == "most":
         revised += returned  # a misaligned row is looked at twice: before it is answered anew, and after
-    return {"write": 1.0, "evolve": flow.evolve_rounds + returned}.get(stage, 1.0 + revised + returned)
+    evolved = flow.evolve_rounds + returned
+    if stage == "compare":  # an evolution in breadth is no rewrite
+        rewrites = {"least": float(not flow.breadth_share), "expected": 1 - flow.breadth_share, "most": 1.0}[case]
+        return flow.evolve_rounds * rewrites + returned
+    if stage == "arbitrate":
+        return (1.0 + revised + returned) * {"least": 0.0, "expected": DIVIDED, "most": 1.0}[case] * on["agreement"]
+    if stage in (*ANSWERING, *CHOOSING) and case == "most" and flow.evolve_rounds and on["evolution"]:
+        revised += 1  # the answer to an evolved instruction is eliminated, and its parent answered
+    if stage == "ground":  # each answer from a document
+        return _exchanges(prepared, leaf, case, _from_document) + _share(prepared, leaf, case, _from_document) * (revised + returned)
+    if stage == "localise" or any(stage in stages for stages in WRITING.values()):
+        return _share(prepared, leaf, case, lambda mode: stage in stages_of(mode))
+    if stage == "tool_task":
+        return _share(prepared, leaf, case, _takes_tools)
+    if stage == "use_tools":
+        return _replies(prepared, leaf, case, flow) * (_exchanges(prepared, leaf, case) + revised + returned)
+    if stage == "evolve":  # what takes tools has its own writer and its own answerer, and is not evolved
+        return _share(prepared, leaf, case, lambda mode: not _takes_tools(mode)) * evolved
+    if stage in ANSWERING:
+
+        def own(mode: Mode) -> bool:
+            return not _takes_tools(mode) and BY_DEPTH[mode.depth] == stage
+
+        return _exchanges(prepared, leaf, case, own) + _share(prepared, leaf, case, own) * (revised + returned)
+    if stage in ("gate", *CHOOSING):  # and a role that comes after each answer
+        return _exchanges(prepared, leaf, case) + revised + returned
+    follow_ups = max(0.0, _exchanges(prepared, leaf, case) - 1) * (AGAIN if case == "most" else 1)
+    return {"screen": 1.0 + evolved + follow_ups, "follow_up": follow_ups}.get(stage, 1.0 + revised + returned)
+
+
+def _from_document(mode: Mode) -> bool:
+    return mode.write == "document"
+
+
+def _takes_tools(mode: Mode) -> bool:
+    return mode.tools != "none"
+
+
+def _dealt(prepared: Prepared, leaf: Leaf) -> Sequence[Mode]:
+    """The modes of the first briefs of a leaf."""
+    if len(leaf.modes) == 1:
+        return leaf.modes
+    plan = plan_of(leaf, prepared.recipe.seed, prepared.languages(leaf))
+    return [leaf.mode(plan.cell(number).axes) for number in range(DEALT)]
+
+
+def _share(prepared: Prepared, leaf: Leaf, case: Case, wanted: Callable[[Mode], bool]) -> float:
+    """The share of a leaf's candidates whose mode is a wanted one; of few candidates it may be all or none."""
+    found = [wanted(mode) for mode in _dealt(prepared, leaf)]
+    return {"least": float(all(found)), "expected": sum(found) / len(found), "most": float(any(found))}[case]
+
+
+def _exchanges(prepared: Prepared, leaf: Leaf, case: Case, wanted: Callable[[Mode], bool] = lambda mode: True) -> float:
+    """How often a candidate of a leaf is answered before anybody judges it, if its mode is a wanted one: once in each exchange."""
+    found = [mode.turns if wanted(mode) else 0 for mode in _dealt(prepared, leaf)]
+    return float({"least": min(found), "expected": mean(found), "most": max(found)}[case])
+
+
+def _replies(prepared: Prepared, leaf: Leaf, case: Case, flow: Flow) -> float:
+    """Replies of the tool-user until a candidate is judged, of any candidate of a leaf."""
+    modes = _dealt(prepared, leaf)
+    if case == "most":
+        return float(flow.tool_rounds * max(mode.turns * _takes_tools(mode) for mode in modes))
+    found = [min(REPLIES[mode.tools], flow.tool_rounds) * mode.turns for mode in modes]
+    return float(min(found)) if case == "least" else mean(found)
+
+
+def _toolboxes(prepared: Prepared, leaf: Leaf, case: Case, candidates: int) -> float:
+    """How often the tool-writer is asked: once for each language of a leaf whose answers take tools and that has none."""
+    wanted = any(map(_takes_tools, leaf.modes)) and candidates > 0
+    without = sum(not leaf.tools(language) for language in prepared.languages(leaf)) if wanted else 0
+    return without * ASKED[case] * (TRIES if case == "most" else 1)
 
 
 def _loops(rounds: int, share: float, case: Case) -> float:
@@ -271,7 +423,7 @@ def _loops(rounds: int, share: float, case: Case) -> float:
     return {"least": 0.0, "expected": sum(share**n for n in range(1, rounds + 1)), "most": float(rounds)}[case]
 
 
-def _fits(limits: Limits, leaves: Sequence[LeafEstimate], history: History) -> list[Fit]:
+def _fits(limits: Limits, leaves: Sequence[LeafEstimate], tried: GoldEstimate, history: History) -> list[Fit]:
     """One for each limit that is set."""
     all_spent = list(history.spent.values())  # on leaves that are not asked for now, too
     used: dict[str, float | None] = {"tokens": sum(one.tokens for one in all_spent), "money": _plus(map(_known, all_spent))}
@@ -279,7 +431,7 @@ def _fits(limits: Limits, leaves: Sequence[LeafEstimate], history: History) -> l
     for limit in ("tokens", "money", "leaf_tokens", "leaf_money"):
         allowed, kind = getattr(limits, limit), limit.removeprefix("leaf_")
         if allowed is not None and limit == kind:
-            fits.append(_fit(limit, kind, allowed, used[kind], leaves))
+            fits.append(_fit(limit, kind, allowed, used[kind], [*leaves, tried]))
         elif allowed is not None:
             found = [_fit(limit, kind, allowed, getattr(leaf, f"used_{kind}"), [leaf], leaf.leaf) for leaf in leaves]
             most = max(found, key=lambda fit: math.inf if fit.expected is None else fit.expected)
@@ -287,9 +439,9 @@ def _fits(limits: Limits, leaves: Sequence[LeafEstimate], history: History) -> l
     return fits
 
 
-def _fit(limit: str, kind: str, allowed: float, used: float | None, leaves: Sequence[LeafEstimate], leaf: str = "") -> Fit:
-    expected = _plus([used, *(getattr(one.expected, kind) for one in leaves)])
-    most = _plus([used, *(getattr(one.most, kind) for one in leaves)])
+def _fit(limit: str, kind: str, allowed: float, used: float | None, parts: Sequence[LeafEstimate | GoldEstimate], leaf: str = "") -> Fit:
+    expected = _plus([used, *(getattr(one.expected, kind) for one in parts)])
+    most = _plus([used, *(getattr(one.most, kind) for one in parts)])
     return Fit(limit=limit, allowed=allowed, leaf=leaf, used=used, expected=expected, most=most, leaves=0)
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import yaml
 from pydantic import ValidationError
 
+from agents import gold
 from graphs.prepare import check_identity
 from leafmill.ledger import CALLS, CANDIDATES, Ledger, Spent
 from leafmill.recipe import Flow, Recipe
@@ -52,6 +53,8 @@ class History:
     spent: dict[str, Spent] = field(default_factory=dict)
     flow: Flow | None = None
     """the recipe's when these candidates were carried"""
+    gold: Counter[str] = field(default_factory=Counter)
+    """answered calls about gold rows, by judge"""
 
     @classmethod
     def read(cls, recipe: Recipe, folder: RunFolder) -> History:
@@ -63,6 +66,7 @@ class History:
             check_identity(recipe, ledger.meta("identity"), folder.path)
             history._count_candidates(ledger)
             history._count_calls(ledger)
+            history._count_gold(ledger)
             history.spent = ledger.spent()
         history.flow = _flow(folder)
         return history
@@ -105,11 +109,16 @@ class History:
         }
         joined = CALLS.outerjoin(CANDIDATES, CANDIDATES.c.id == c.candidate)
         named = (column.label(name) for name, column in sums.items())
-        for row in ledger.rows(sa.select(c.leaf, c.role, *named).select_from(joined).group_by(c.leaf, c.role)):
+        for row in ledger.rows(sa.select(c.leaf, c.role, *named).select_from(joined).where(c.leaf != gold.LEAF).group_by(c.leaf, c.role)):
             for past in (self.leaves[row["leaf"]], self.all):
                 past.asked[row["role"]] += row["asked"]
                 past.counted[row["role"]] += row["counted"]
                 past.tokens[row["role"]].update({kind: row[kind] for kind in ("prompt", "completion", "cached")})
+
+    def _count_gold(self, ledger: Ledger) -> None:
+        c = CALLS.c
+        answered = sa.select(c.step, sa.func.count(c.key.distinct()).label("n")).where(c.leaf == gold.LEAF, c.status == "ok")
+        self.gold.update({row["step"]: row["n"] for row in ledger.rows(answered.group_by(c.step))})
 
 
 def _flow(folder: RunFolder) -> Flow | None:

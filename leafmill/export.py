@@ -1,4 +1,5 @@
-"""Export: the accepted rows as JSONL for training, each with its lineage (why it is there, and who made which part of it)."""
+"""Export: the accepted rows as JSONL for training, each with its lineage (why it is there, and who made which part of it); in
+the words of a record template, if wanted."""
 
 from __future__ import annotations
 
@@ -10,32 +11,44 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from filters.agreement import ARBITER
+from leafmill import sharegpt
 from leafmill.errors import InputError
 from leafmill.ledger import CANDIDATES, VERDICTS, VOTES, Ledger
-from leafmill.records import Row
+from leafmill.records import Row, seat_names
 from leafmill.runfolder import write_whole
+from leafmill.templates import Templates
 
 
 def alpaca(row: Row, answer: str) -> dict[str, Any]:
-    """Stanford Alpaca: instruction, input, output; of a single exchange."""
-    if row.history or row.steps:
+    """Stanford Alpaca: instruction, input, output, and the system prompt where there is one; of a single exchange."""
+    if row.tools:
+        raise InputError(f"no Alpaca row: {row.opening[:60]!r} is answered with tools at hand; use `messages` or `sharegpt`")
+    system = {"system": row.history[0].content} if row.history and row.history[0].role == "system" else {}
+    if len(row.history) > len(system) or row.steps:
         said = f"{row.opening[:60]!r} has {len(row.asked)} turns before its answer"
         raise InputError(f"a conversation is no Alpaca row: {said}; use `messages`")
-    return {"instruction": row.instruction, "input": row.input, "output": answer}
+    return {"instruction": row.instruction, "input": row.input, "output": answer, **system}
 
 
 def messages(row: Row, answer: str) -> dict[str, Any]:
     """Chat messages, as TRL, Axolotl and LLaMA-Factory (formatting openai) read them."""
-    return {"messages": row.model_copy(update={"answer": answer}).messages()}
+    return {"messages": row.model_copy(update={"answer": answer}).messages(), **({"tools": row.functions} if row.tools else {})}
 
 
-FORMATS: Mapping[str, Callable[[Row, str], dict[str, Any]]] = {"alpaca": alpaca, "messages": messages}
+FORMATS: Mapping[str, Callable[[Row, str], dict[str, Any]]] = {"alpaca": alpaca, "messages": messages, "sharegpt": sharegpt.written}
 
 
 def rows(
-    ledger: Ledger, format_: str, *, reasoning: bool = False, lineage: bool = True, but: Container[str] = ()
+    ledger: Ledger,
+    format_: str,
+    *,
+    reasoning: bool = False,
+    lineage: bool = True,
+    but: Container[str] = (),
+    templates: Templates | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """The accepted rows, leaf by leaf, `but` those with these ids.
+    """The accepted rows, leaf by leaf, `but` those with these ids; in the words of `templates`, if there are any.
 
     With `reasoning` a reasoning model's thoughts stand before its answer, in <think> tags.
     """
@@ -46,27 +59,46 @@ def rows(
             continue
         row = Row.model_validate(found["row"])
         answer = f"<think>\n{row.reasoning}\n</think>\n\n{row.answer}" if reasoning and row.reasoning else row.answer
-        line = {"id": found["id"], **FORMATS[format_](row, answer)}
-        yield {**line, "lineage": _lineage(found, verdicts[found["id"]], votes[found["id"]])} if lineage else line
+        told = templates.render(row, found["id"]) if templates else None
+        try:
+            line = {"id": found["id"], **FORMATS[format_](told.row if told else row, answer)}
+        except InputError as fault:
+            raise InputError(f"row {found['id']}: {fault}") from None
+        if lineage:
+            by = {"template": told.template} if told else {}
+            line["lineage"] = {**_lineage(found, verdicts[found["id"]], votes[found["id"]]), **by}
+        yield line
 
 
-def write(ledger: Ledger, path: Path, format_: str, *, reasoning: bool = False, lineage: bool = True, but: Container[str] = ()) -> int:
+def write(
+    ledger: Ledger,
+    path: Path,
+    format_: str,
+    *,
+    reasoning: bool = False,
+    lineage: bool = True,
+    but: Container[str] = (),
+    templates: Templates | None = None,
+) -> int:
     """Write the rows as JSONL (UTF-8, nothing escaped), whole or not at all; how many there were. Raises DiskError."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows(ledger, format_, reasoning=reasoning, lineage=lineage, but=but)]
+    found = rows(ledger, format_, reasoning=reasoning, lineage=lineage, but=but, templates=templates)
+    lines = [json.dumps(row, ensure_ascii=False) for row in found]
     write_whole(path, "".join(line + "\n" for line in lines))
     return len(lines)
 
 
 def _lineage(found: Mapping[str, Any], verdicts: list[dict[str, Any]], votes: list[dict[str, Any]]) -> dict[str, Any]:
     brief = found["brief"]
-    last = max((vote["seq"] for vote in votes), default=0)
+    panel = [vote for vote in votes if vote["role"] != ARBITER]
+    last = max((vote["seq"] for vote in panel), default=0)
+    names = seat_names((vote["role"], vote["alias"]) for vote in panel)
     return {
         "leaf": found["leaf"],
         "language": found["language"],
         "axes": brief["axes"],
         "scenario": brief["scenario"],
         **(found["lineage"] or {}),
-        "votes": {vote["role"]: vote["score"] for vote in votes if vote["seq"] == last},
+        "votes": {names[vote["role"], vote["alias"]]: vote["score"] for vote in panel if vote["seq"] == last},
         "scores": {v["gate"]: v["value"] for v in verdicts if v["decision"] == "accept" and v["value"] is not None},
         "gates": {v["gate"]: v["version"] for v in verdicts if v["decision"] == "accept"},
     }

@@ -91,6 +91,7 @@ CALLS = sa.Table(
     sa.Column("messages", sa.JSON, nullable=False),
     sa.Column("reply", sa.Text, nullable=False),
     sa.Column("reasoning", sa.Text, nullable=False),
+    sa.Column("score_logprobs", sa.JSON),
     sa.Index("calls_by_key", "key", sqlite_where=sa.text("status = 'ok'")),
     sa.Index("calls_by_candidate", "candidate", "seq"),
 )
@@ -123,6 +124,8 @@ VOTES = sa.Table(
     sa.Column("role", sa.String, nullable=False),
     sa.Column("alias", sa.String, nullable=False, server_default=""),
     sa.Column("score", sa.Integer),
+    sa.Column("expected", sa.Float),
+    sa.Column("answer_tokens", sa.Integer),
     sa.Column("rationale", sa.Text, nullable=False),
     sa.Column("failed", sa.String, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
@@ -175,6 +178,8 @@ class Call:
     """base_url of the server that answered; "" when none did"""
     cost: float | None = None
     """in the recipe's currency; None when it is unknown"""
+    score_logprobs: Mapping[str, float] | None = None
+    """log-probabilities of what might have stood where a judge wrote its score; None where the server does not say"""
 
     def columns(self) -> dict[str, Any]:
         candidate, leaf, seq, step = self.step
@@ -187,6 +192,7 @@ class Call:
             "step": step,
             "messages": _json(self.messages),
             "params": _json(self.params),
+            "score_logprobs": None if self.score_logprobs is None else _json(self.score_logprobs),
             "prompt_tokens": usage.prompt,
             "completion_tokens": usage.completion,
             "cached_tokens": usage.cached,

@@ -11,25 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, computed_field
 
-from filters.reliability import alpha, fleiss, interval
-from leafmill.ledger import CALLS, CANDIDATES, LEAVES, VOTES, Ledger
-
-
-class PanelReport(BaseModel):
-    """How far the annotators agree: on each candidate the votes of the last panel that looked at it, as ranks."""
-
-    rows: int
-    """candidates with two or more votes"""
-    agreement: float | None
-    """of the pairs of votes on one candidate, the share that is equal"""
-    alpha: float | None
-    """Krippendorff's, ordinal: 1 is perfect, 0 is chance"""
-    why: str
-    """why there is no alpha"""
-    interval: tuple[float, float] | None = None
-    """in which alpha lies with 95%, by bootstrap over candidates; for all leaves together only"""
-    kappa: float | None = None
-    """Fleiss', where every candidate has as many votes; for all leaves together only"""
+from agents import gold
+from leafmill import coverage, panel, variants
+from leafmill.coverage import Covered
+from leafmill.ledger import CALLS, CANDIDATES, LEAVES, Ledger
+from leafmill.panel import Judging
+from leafmill.variants import Varied
 
 
 class LeafReport(BaseModel):
@@ -83,8 +70,10 @@ class RoleReport(BaseModel):
 class Report(BaseModel):
     leaves: list[LeafReport]
     roles: dict[str, RoleReport]
-    panel: dict[str, PanelReport] = {}
-    """by leaf, and of `all`; of those that have votes"""
+    judging: Judging = Judging()
+    varied: Varied = Varied()
+    covered: dict[str, Covered] = {}
+    """values of axes, pairs of them, and concepts, over all leaves"""
 
     @property
     def total(self) -> LeafReport:
@@ -94,12 +83,12 @@ class Report(BaseModel):
             return dict(sum((Counter[str](getattr(leaf, name)) for leaf in self.leaves), Counter[str]()))
 
         asked = [leaf.asked for leaf in self.leaves if leaf.asked is not None]
-        met = sum(leaf.outcome == "met" for leaf in self.leaves)
+        outcomes = [leaf.outcome for leaf in self.leaves if leaf.leaf != gold.LEAF]
         calls, unpriced = (sum(getattr(leaf, name) for leaf in self.leaves) for name in ("calls", "unpriced_calls"))
         return LeafReport(
             leaf="all",
             asked=sum(asked) if asked else None,
-            outcome=f"{met} of {len(self.leaves)} met",
+            outcome=f"{outcomes.count('met')} of {len(outcomes)} met",
             states=add("states"),
             reasons=add("reasons"),
             failed_calls=add("failed_calls"),
@@ -131,14 +120,20 @@ def read(ledger: Ledger) -> Report:
         leaves[leaf] = LeafReport(
             leaf=leaf,
             asked=outcomes.get(leaf, {}).get("asked"),
-            outcome=outcome.get("state", "not finished"),
+            outcome="judges tried" if leaf == gold.LEAF else outcome.get("state", "not finished"),
             why=outcome.get("reason", ""),
             states=dict(states[leaf]),
             reasons=dict(reasons[leaf].most_common()),
             failed_calls=dict(failed[leaf]),
             **(spent[leaf]._asdict() if leaf in spent else {}),
         )
-    return Report(leaves=list(leaves.values()), roles=_roles(ledger), panel=_panel(ledger))
+    return Report(
+        leaves=list(leaves.values()),
+        roles=_roles(ledger),
+        judging=panel.read(ledger),
+        varied=variants.read(ledger),
+        covered=coverage.read(ledger).total,
+    )
 
 
 def audit_size(defect_share: float, confidence: float) -> int:
@@ -160,38 +155,6 @@ def _failed_calls(ledger: Ledger) -> dict[str, Counter[str]]:
     for row in ledger.rows(wanted.group_by(c.leaf, c.role, c.status)):
         failed[row["leaf"]][f"{row['role']}:{row['status']}"] += row["n"]
     return failed
-
-
-def _panel(ledger: Ledger) -> dict[str, PanelReport]:
-    v, c = VOTES.c, CANDIDATES.c
-    last = sa.select(v.candidate, sa.func.max(v.seq).label("seq")).group_by(v.candidate).subquery()
-    wanted = (
-        sa.select(c.leaf, v.candidate, v.score)
-        .join(last, (v.candidate == last.c.candidate) & (v.seq == last.c.seq))
-        .join(CANDIDATES, c.id == v.candidate)
-        .order_by(c.leaf, v.candidate)
-    )
-    votes: dict[str, dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
-    for row in ledger.rows(wanted):
-        votes[row["leaf"]][row["candidate"]].append(row["score"])
-    units = {leaf: [*rows.values()] for leaf, rows in votes.items()}
-    if not units:
-        return {}
-    every = [unit for of_leaf in units.values() for unit in of_leaf]
-    drawn = interval(every, "ordinal")
-    whole = _agreed(every).model_copy(update={"interval": drawn and (drawn.low, drawn.high), "kappa": _kappa(every)})
-    return {**{leaf: _agreed(of_leaf) for leaf, of_leaf in units.items()}, "all": whole}
-
-
-def _agreed(units: list[list[float | None]]) -> PanelReport:
-    found = alpha(units, "ordinal")
-    return PanelReport(rows=found.units, agreement=found.agreement, alpha=found.value, why=found.why)
-
-
-def _kappa(units: list[list[float | None]]) -> float | None:
-    if any(len(unit) != len(units[0]) or None in unit for unit in units) or len(units[0]) < 2:
-        return None
-    return fleiss([[unit.count(score) for score in range(1, 6)] for unit in units]).value
 
 
 def _roles(ledger: Ledger) -> dict[str, RoleReport]:

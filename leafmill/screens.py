@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from leafmill.report import LeafReport, PanelReport, Report, RoleReport
+from leafmill.coverage import Coverage, Covered
+from leafmill.panel import BINS, LONG_ENOUGH, Judging, LengthReport, PanelReport, SeatReport
+from leafmill.report import LeafReport, Report, RoleReport
 from leafmill.trace import Trace
+from leafmill.variants import OperatorReport, Rate, VariantReport
 
 if TYPE_CHECKING:
     from graphs.estimate import Estimate, Figures, RoleEstimate
@@ -56,12 +59,56 @@ def report(report_: Report, console: Console) -> None:
     if report_.roles:
         console.print("\nhow each role's calls went", style="italic")
         console.print(_role_table(report_.roles))
-    if any(one.rows for one in report_.panel.values()):
-        console.print("\nhow far annotators agree (alpha: 1 is perfect, 0 is chance)", style="italic")
-        console.print(_panel_table(report_.panel))
+    judging(report_.judging, console)
+    if report_.varied.operators:
+        console.print("\nhow evolutions fared (accepted: the child stands in an accepted row)", style="italic")
+        console.print(_operator_table(report_.varied.operators))
+    if several := _with_rivals(report_.varied.variants):
+        console.print("\nhow candidates fared by the prompt variants that spoke in them", style="italic")
+        console.print(_variant_table(several))
+    if total.accepted:
+        parts = (f"{one.accepted} of {one.possible} {kind}" for kind, one in report_.covered.items() if one.possible)
+        console.print(f"\naccepted rows cover {', '.join(parts)}; see report --coverage", markup=False, highlight=False)
     for leaf in report_.leaves:
         if leaf.why:
             console.print(f"{leaf.leaf}: {leaf.outcome}: {leaf.why}", markup=False, highlight=False, soft_wrap=True)
+
+
+def coverage(found: Coverage, console: Console) -> None:
+    """By leaf what was planned and what is in accepted rows, and then what is missing in them."""
+    if not found.leaves:
+        console.print("no candidate has been planned: there is nothing to cover")
+        return
+    console.print("how much of each leaf is covered: in accepted rows / planned / all there is", style="italic")
+    kinds = ("values", "pairs", "concepts")
+    table = _by_leaf("rows", "refills", *kinds)
+    for leaf in found.leaves:
+        cells = (_covered(getattr(leaf, kind)) for kind in kinds)
+        table.add_row(leaf.leaf, f"{leaf.accepted}/{leaf.candidates}", str(leaf.refills), *cells)
+    if len(found.leaves) > 1:
+        refills, total = sum(leaf.refills for leaf in found.leaves), (_covered(one) for one in found.total.values())
+        rows = f"{sum(leaf.accepted for leaf in found.leaves)}/{sum(leaf.candidates for leaf in found.leaves)}"
+        table.add_row("all", rows, str(refills), *total, style="bold")
+    console.print(table)
+    for leaf in found.leaves:
+        lines = [*(f"{axis}: {_some(values)}" for axis, values in leaf.missing.items())]
+        pairs = [" x ".join(f"{axis}={value}" for axis, value in hole.values.items()) for hole in leaf.holes]
+        lines += [f"pairs that were tried: {_some(pairs)}"] if pairs else []
+        lines += [f"concepts: {_some(leaf.untaught)}"] if leaf.untaught else []
+        if lines:
+            console.print(f"\nnot in accepted rows of {leaf.leaf}", style="italic", markup=False)
+            for line in lines:
+                console.print(Padding(Text(line, overflow="fold"), (0, 0, 0, 2)))
+
+
+def _covered(one: Covered) -> str:
+    return f"{one.accepted}/{one.planned}/{one.possible}" if one.possible else "-"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def diversity(found: Diversity, console: Console) -> None:
@@ -103,10 +150,24 @@ def trace(trace_: Trace, console: Console, *, prompts: bool = True) -> None:
 
 
 def row_panel(row: Mapping[str, Any], console: Console, title: str = "row") -> None:
-    """One row as it would go into the dataset."""
-    parts = [(name, row.get(name)) for name in ("instruction", "input", "reasoning", "answer")]
+    """One row as it would go into the dataset; of a conversation, turn by turn."""
+    said = {**row, "tools": ", ".join(tool["name"] for tool in row.get("tools") or ()), "calls": "\n".join(_calls(row.get("steps") or ()))}
+    before = [(turn["role"], "\n".join(_calls([turn]))) for turn in row.get("history") or ()]
+    last = [(name, said.get(name)) for name in ("instruction", "input", "calls", "reasoning", "answer")]
+    parts = [("tools", said["tools"]), *before, *last]
     body = "\n\n".join(f"[bold]{name}[/bold]\n{escape(text)}" for name, text in parts if text)
     console.print(Panel(body, title=escape(title), title_align="left"))
+
+
+def _calls(steps: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What was called and what came back, a line each: get_weather(city='Oslo')."""
+    for turn in steps:
+        if turn["role"] == "tool":
+            yield f"  -> {turn['content']}"
+        elif turn["content"]:
+            yield str(turn["content"])
+        for call in turn["calls"]:
+            yield f"{call['name']}({', '.join(f'{name}={value!r}' for name, value in call['arguments'].items())})"
 
 
 def candidates(rows: Iterable[Mapping[str, Any]], console: Console) -> None:
@@ -201,14 +262,136 @@ def _role_table(roles: Mapping[str, RoleReport]) -> Table:
     return table
 
 
+def judging(found: Judging, console: Console) -> None:
+    """How far the judges agree and can be trusted."""
+    if any(one.rows for one in found.panel.values()):
+        console.print("\nhow far annotators agree (alpha: 1 is perfect, 0 is chance)", style="italic")
+        console.print(_panel_table(found.panel))
+    if any(seat.apart is not None for seat in found.seats.values()):
+        console.print("\neach annotator beside the others (apart: its mean difference from the median)", style="italic")
+        console.print(_seat_table(found.seats, console.width >= 110))
+    for name, seat in found.drifting.items():
+        for how in seat.drifts:
+            console.print(f"{name} drifts: {_drift(how, seat)}", markup=False, highlight=False, soft_wrap=True)
+    measured = [one for one in found.lengths if one.votes >= LONG_ENOUGH]
+    if measured:
+        console.print("\ndo scores go with the answer's length (0: no; mean score of each quarter, shortest answers first)", style="italic")
+        console.print(_length_table(measured))
+    for one in measured:
+        if one.alarm:
+            likes = "long" if (one.correlation or 0.0) > 0 else "short"
+            console.print(
+                f"ALARM: {one.seat} ({one.language}) scores {likes} answers higher", markup=False, highlight=False, soft_wrap=True
+            )
+    if found.gold:
+        console.print("\nhow the judges did on rows known to be good or bad", style="italic")
+        gold(found.gold, console)
+
+
+def gold(found: Iterable[Mapping[str, Any]], console: Console) -> None:
+    """A line for each judge, and below it the rows that it got wrong."""
+    listed = Table(box=None, padding=(0, 2, 0, 0))
+    listed.add_column("judge", overflow="fold", min_width=16)
+    for title in ("good", "bad", "unheard", "accuracy"):
+        listed.add_column(title, justify="right")
+    for one in found:
+        counts = (f"{one[kind][0]}/{one[kind][1]}" for kind in ("good", "bad"))
+        colour = "" if one["passes"] else "red"
+        listed.add_row(escape(one["judge"]), *counts, str(one["unheard"]), _share(one["accuracy"]), style=colour)
+    console.print(listed)
+    for one in found:
+        if one["wrong"]:
+            console.print(f"{one['judge']} got wrong: {', '.join(one['wrong'])}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _panel_table(panel: Mapping[str, PanelReport]) -> Table:
-    """Beside the raw agreement Krippendorff's alpha, which takes off what chance would give, or why there is none."""
+    """Beside the raw agreement Krippendorff's alpha, which takes off what chance would give, or why there is none; by leaf, and below
+    each by dimension where several models play it."""
     table = _by_leaf("rows", "pairs equal", "alpha")
     table.add_column("95%", overflow="fold")
-    for leaf, one in panel.items() if len(panel) > 2 else [(min(panel, key="all".__eq__), panel["all"])]:
-        between = "" if one.interval is None else f"{one.interval[0]:.2f} to {one.interval[1]:.2f}"
-        table.add_row(leaf, str(one.rows), _share(one.agreement), _hundredths(one.alpha), between or one.why)
+    for leaf, whole in panel.items() if len(panel) > 2 else [(min(panel, key="all".__eq__), panel["all"])]:
+        for name, one in ((leaf, whole), *((f"  {dimension}", of_it) for dimension, of_it in whole.dimensions.items())):
+            between = "" if one.interval is None else _between(one.interval)
+            table.add_row(name, str(one.rows), _share(one.agreement), _hundredths(one.alpha), between or one.why)
     return table
+
+
+def _seat_table(seats: Mapping[str, SeatReport], wide: bool) -> Table:
+    """A narrow terminal does without the interval and the halves."""
+    table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0))
+    table.add_column("annotator", overflow="fold", min_width=16)
+    for title in ("votes", "failed", "mean", "apart", *(("95%", "halves") if wide else ()), "outliers", "alpha without"):
+        table.add_column(title, justify="right")
+    for name, seat in seats.items():
+        between = "-" if seat.between is None else _between(seat.between)
+        halves = "-" if seat.halves is None else " ".join(f"{one:+.2f}" for one in seat.halves)
+        apart = "-" if seat.apart is None else f"{seat.apart:+.2f}"
+        more = (between, halves) if wide else ()
+        cells = (_hundredths(seat.mean), apart, *more, _share(seat.outliers), _hundredths(seat.alpha_without))
+        table.add_row(escape(name), str(seat.votes), str(seat.failed), *cells, style="yellow" if seat.drifts else "")
+    return table
+
+
+def _drift(how: str, seat: SeatReport) -> str:
+    """In words."""
+    if how == "off":
+        side = "above" if (seat.apart or 0.0) > 0 else "below"
+        return f"it scores {abs(seat.apart or 0.0):.1f} {side} the others{', which judge other things' if seat.mixed else ''}"
+    if how == "confuses":
+        return f"without it the panel's alpha is {_hundredths(seat.alpha_without)}"
+    first, second = seat.halves or (0.0, 0.0)
+    return f"it stood {first:+.1f} from the others in the first half of the run, {second:+.1f} in the second"
+
+
+def _length_table(lengths: Iterable[LengthReport]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("annotator", overflow="fold", min_width=16)
+    for title in ("language", "votes", "correlation", *(f"{n}/{BINS}" for n in range(1, BINS + 1))):
+        table.add_column(title, justify="right")
+    for one in lengths:
+        means = [_hundredths(part.mean) for part in one.bins]
+        style = "yellow" if one.alarm else ""
+        table.add_row(escape(one.seat), one.language, str(one.votes), _hundredths(one.correlation), *means, style=style)
+    return table
+
+
+def _between(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.2f} to {interval[1]:.2f}"
+
+
+def _operator_table(operators: Mapping[str, OperatorReport]) -> Table:
+    """Each operator's evolutions: how many stand in accepted rows, and why the others gave way."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("operator")
+    for title in ("tried", "accepted", "share", "95%"):
+        table.add_column(title, justify="right")
+    table.add_column("refused", overflow="fold")
+    for name, one in sorted(operators.items(), key=lambda item: -(item[1].rate or 0.0)):
+        refused = ", ".join(f"{n} {code}" for code, n in sorted(one.refused.items(), key=lambda item: -item[1]))
+        table.add_row(name, *_rate(one), refused)
+    return table
+
+
+def _with_rivals(variants: Sequence[VariantReport]) -> list[VariantReport]:
+    """The variants of roles that have several in one language; a file for each language alone is no variation."""
+    varied = {one.role for one in variants if "." in one.variant}
+    return [one for one in variants if one.role in varied]
+
+
+def _variant_table(variants: Sequence[VariantReport]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("role", "variant"):
+        table.add_column(title)
+    for title in ("tried", "accepted", "share", "95%", "tokens"):
+        table.add_column(title, justify="right")
+    for one in variants:
+        table.add_row(one.role, one.variant, *_rate(one), str(one.tokens))
+    return table
+
+
+def _rate(one: Rate) -> tuple[str, str, str, str]:
+    between = "-" if one.interval is None else f"{one.interval[0]:.0%} to {one.interval[1]:.0%}"
+    return str(one.tried), str(one.accepted), _share(one.rate), between
 
 
 def _by_leaf(*titles: str) -> Table:
@@ -259,6 +442,8 @@ def estimate(found: Estimate, console: Console) -> None:
     for leaf in found.leaves:
         missing = f"{leaf.missing}/{leaf.wanted}"
         leaves.add_row(leaf.leaf, missing, _short(leaf.expected.candidates), *_cells(leaf.expected, wide))
+    if found.gold.expected.calls:
+        leaves.add_row("trying the judges", "", "", *_cells(found.gold.expected, wide))
     console.print("what each leaf will take, as expected", style="italic")
     console.print(leaves)
     roles = _sums("role", ("model",), found.currency, wide)

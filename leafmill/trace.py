@@ -43,6 +43,12 @@ def read(ledger: Ledger, id_: str) -> Trace:
     return Trace(candidate=found[0], events=sorted(events, key=lambda event: event["seq"]))
 
 
+def calls_of(ledger: Ledger, candidate: str) -> list[dict[str, Any]]:
+    """The calls of a candidate, or of "leaf:<path>" what a leaf itself asked, in their order."""
+    asked = sa.select(CALLS).where(CALLS.c.candidate == candidate).order_by(CALLS.c.seq, CALLS.c.id)
+    return [{"kind": "call", **row} for row in ledger.rows(asked)]
+
+
 def listing(ledger: Ledger, *, leaf: str = "*", state: str = "", code: str = "", limit: int = 50) -> list[dict[str, Any]]:
     """Candidates by leaf (a glob), state and reason, in the order of their numbers. Raises InputError for a state that is none."""
     if state and state not in get_args(State):
@@ -66,5 +72,7 @@ def sample(ledger: Ledger, number: int, leaf: str = "*") -> list[dict[str, Any]]
 
 
 def _first_line(row: dict[str, Any] | None) -> str:
-    text = str((row or {}).get("instruction", "")).strip().split("\n")[0]
+    """Of what the user says first."""
+    said = [*((row or {}).get("history") or ()), {"role": "user", "content": (row or {}).get("instruction", "")}]
+    text = str(next(turn["content"] for turn in said if turn["role"] == "user")).strip().split("\n")[0]
     return text if len(text) <= 80 else text[:77] + "..."

@@ -22,6 +22,16 @@ from leafmill.recipe import Recipe
 from leafmill.runfolder import RunFolder
 
 SEED = 7
+LATER = (
+    ("where does the copy belong of", "the copy goes into the green folder beside the window."),
+    ("who decides when somebody disputes", "ask the accountant before the month is closed, never after it."),
+    ("what if a page is missing from", "a torn page has to be taped, scanned and put back in its place."),
+    ("is there another rule for foreign money on", "currencies are noted in pencil on the upper edge."),
+    ("how many people must sign", "two signatures are needed as soon as it exceeds five thousand."),
+    ("when may we throw away", "old paper moves to the archive, where it stays for ten years."),
+    ("which address counts on", "whichever stands in our register of suppliers."),
+)
+"""what the user of a conversation asks next, and what the assistant says to it"""
 CASES = 24
 """numbers that a leaf's cases can be told apart by"""
 
@@ -55,16 +65,49 @@ def usual(kind: str, request: Request, case: Case) -> Line:
     match kind:
         case "planner":
             return {"scenarios": [f"A clerk has lost page {number} of a long ledger." for number in range(8)]}
-        case "writer":
-            return {"instruction": asks, "input": ""}
+        case "syllabus-planner":
+            page = request.prompt.count("<known>") // 10
+            return {"sessions": [{"title": f"{page}{one}", "concepts": [f"stamp {page}{one}{n}" for n in range(5)]} for one in "ab"]}
+        case "writer" | "tool-task-writer":
+            return {"instruction": asks, "input": ""} if kind == "writer" else {"instruction": asks}
+        case "evolver" if "brand-new" in request.prompt:
+            return {"instruction": f"Name three folders that invoice {case.leaf}-{case.number} must never get into.", "input": ""}
         case "evolver":
             return {"instruction": f"{asks} Also name the most common mistake in round {len(request.prompt)}.", "input": ""}
+        case "answerer" if turn := request.task.count("<assistant>"):
+            return f"Of {case.leaf}-{case.number}: {LATER[turn - 1][1]}"
+        case "simulated-user":
+            return {"message": f"And {LATER[request.task.count('<assistant>') - 1][0]} invoice {case.leaf}-{case.number}?"}
+        case "reasoner":
+            thought = "1. Find the number. 2. The shelf follows from it. 3. The sheet goes last."
+            return {"reasoning": thought, "answer": usual("answerer", request, case)}
+        case "thinker":
+            return Reply(str(usual("answerer", request, case)), reasoning="The number first. Then the shelf, and the sheet goes last.")
         case "answerer":
             return f"Look up the number {case.leaf}-{case.number} first, then walk to its shelf and put the sheet behind the last."
+        case "self-instructor" | "rewriter" | "document-writer":
+            return {"instruction": asks}
+        case "localiser":
+            return {"instruction": asks, "input": ""}
+        case "task-classifier":
+            return {"classification": False, "labels": []}
+        case "instance-writer":
+            return {"instances": [{"input": f"Sheet {case.leaf}-{case.number}, 12 lines, unsigned.", "output": "On its shelf."}]}
+        case "grounding-judge":
+            return {"unsupported": [], "grounded": True}
         case "annotator":
             return {"rationale": "It does what was asked.", "score": 5}
+        case "juror":
+            first, second = (request.task.split(f"<answer_{letter}>")[1].split(f"</answer_{letter}>")[0] for letter in "ab")
+            return {"rationale": "It says more.", "verdict": "A" if first > second else "B" if second > first else "tie"}
+        case "grader":
+            return {"rationale": "Right and complete.", "grade": 8}
+        case "comparer":
+            return {"rationale": "It asks for the mistake, too.", "demands": "more", "depth": "same"}
         case "critic":
             return {"reason": "none", "score": 5}
+        case "arbiter":
+            return {"rationale": "Neither side is right.", "score": 3}
     return None
 
 
@@ -85,11 +128,12 @@ def case_of(request: Request) -> Case:
 
 @functools.cache
 def _numbers(leaf: str) -> dict[int, int]:
-    """Which candidate of a leaf is dealt which card."""
-    from taxonomy.axes import deal
+    """Which cell of a leaf's plan has which card."""
+    from taxonomy import Axis, AxisValue, Plan
 
-    cards = [f"c{number}" for number in range(CASES)]
-    return {int(deal(cards, number, SEED, f"t/{leaf}", "axis", "card")[1:]): number for number in range(CASES)}
+    cards = Axis(name="card", values=tuple(AxisValue(name=f"c{number}") for number in range(CASES)))
+    plan = Plan([cards], ["en"], SEED, f"t/{leaf}")
+    return {int(plan.cell(number).axes["card"][1:]): number for number in range(CASES)}
 
 
 def taxonomy(folder: Path, leaves: str = "a", settings: Mapping[str, Any] | None = None) -> Path:
@@ -131,9 +175,11 @@ def write_recipe(folder: Path, server: ScriptedServer | str, **overrides: Any) -
         "languages": ["en"],
         "target": 3,
         "in_flight": 8,
+        "refills": 0,
         "models": {"generator": {**model, "model": "scripted-qwen"}, "judge": {**model, "model": "scripted-llama"}},
-        "roles": {"planner": {"off": True}},
+        "roles": {name: {"off": True} for name in ("planner", "syllabus-planner", "comparer")},
         "gates": {"semantic": False, "ifd": False},
+        "judges": {"gold": False},
         **overrides,
     }
     if given["taxonomies"] == ["t.yaml"] and not (folder / "t.yaml").exists():
@@ -158,7 +204,7 @@ def _prepared(recipe: Recipe) -> Any:
     """The recipe, looked up; the built-in roles are read once for all tests."""
     from graphs.prepare import Prepared, find_leaves, prepare
 
-    if recipe.prompts or recipe.test_sets:
+    if recipe.prompts or recipe.test_sets or recipe.judges.gold:
         return prepare(recipe)
     off = [name for name, settings in recipe.roles.items() if settings.off]
     return Prepared(recipe, find_leaves(recipe), _built_in_roles().without(off))

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import pytest
 from conftest import Case, Cast, go, recipe, taxonomy, told
 
-from agents import evolver
 from agents.role import NODES
 from agents.scripted import Fault, Reply, Request, ScriptedServer
 from filters.gate import Stage, Subject, verdict
@@ -24,8 +23,10 @@ from leafmill.records import Verdict
 ONE = {"target": 1, "limits": {"candidates_per_leaf": 1, "error_share": 1}}
 """one candidate, whatever becomes of it"""
 PLAIN = {**ONE, "flow": {"evolve_rounds": 0, "revise_rounds": 0}}
+IN_DEPTH = {"evolve_rounds": 1, "breadth_share": 0}
+"""every evolution is a rewrite"""
 PANEL = ["annotator-clarity", "annotator-correctness", "annotator-helpfulness"]
-SCREEN = ["length", "language", "form", "leak", "evolution", "repetition", "exact", "minhash", "safety"]
+SCREEN = ["evolution", "length", "language", "form", "leak", "repetition", "exact", "minhash", "safety"]
 
 
 def with_gate(stage: Stage, gate: Any) -> Callable[[Any], None]:
@@ -49,7 +50,7 @@ async def test_a_good_candidate_visits_every_stage_in_order(tmp_path: Path, serv
     end = await end_of(tmp_path, server, **ONE)
     screen = [f"screen:{gate}" for gate in SCREEN]
     early = [step for step in screen if not step.endswith(("exact", "minhash"))]  # duplicates are looked for once the instruction is final
-    check = [f"check:{gate}" for gate in ("length", "language", "form", "leak", "refusal", "evolution", "repetition", "safety")]
+    check = [f"check:{gate}" for gate in ("evolution", "length", "language", "form", "leak", "tools", "refusal", "repetition", "safety")]
     panel = [*PANEL, "critic", "agree:agreement", "agree:critic"]
     steps = ["writer", *early, "evolver", *screen, "answerer", *check, *panel, "admit:exact", "admit:minhash"]
     assert told(tmp_path).steps(0) == steps
@@ -126,7 +127,7 @@ async def test_a_duplicate_of_an_accepted_row_is_rejected_and_named(tmp_path: Pa
     ("child", "code"),
     [
         ("Explain to a new colleague how invoice a-0 gets filed on shelf 5!", "evolution.equal"),
-        ("#Rewritten Prompt# Explain to a new colleague how invoice a-0 gets filed on shelf 5, and why.", "leak.prompt_words"),
+        ("#Rewritten Prompt# Explain to a new colleague how invoice a-0 gets filed on shelf 5, and why.", "evolution.leak"),
         ("Explain how invoice a-0 gets filed. " + "Then do it again. " * 30, "evolution.growth"),
         ("解释一下发票应该怎样归档，并且说明为什么一定要这样做才行。", "language.mismatch"),
     ],
@@ -134,7 +135,7 @@ async def test_a_duplicate_of_an_accepted_row_is_rejected_and_named(tmp_path: Pa
 async def test_an_evolution_that_is_refused_gives_way_to_its_parent(tmp_path: Path, server: ScriptedServer, child: str, code: str) -> None:
     """T34: the parent returns to the pool."""
     server.script = Cast(evolver={"instruction": child, "input": ""})
-    end = await end_of(tmp_path, server, **ONE)
+    end = await end_of(tmp_path, server, **ONE, flow=IN_DEPTH)
     assert end["state"] == "accepted"
     assert end["row"]["instruction"] == "Explain to a new colleague how invoice a-0 gets filed on shelf 5."
     assert [one["role"] for one in end["lineage"]["made"]] == ["writer", "answerer"]
@@ -161,26 +162,8 @@ async def test_a_refused_evolution_is_tried_again_by_another_operator_while_roun
 
 async def test_an_input_is_kept_when_the_evolver_leaves_it_out(tmp_path: Path, server: ScriptedServer) -> None:
     server.script = Cast(writer={"instruction": "Explain how invoice a-0 gets filed on shelf 5.", "input": "invoice a-0: 12 chairs"})
-    end = await end_of(tmp_path, server, **ONE)
+    end = await end_of(tmp_path, server, **ONE, flow=IN_DEPTH)
     assert (end["state"], end["row"]["input"]) == ("accepted", "invoice a-0: 12 chairs")
-
-
-@pytest.mark.parametrize("operator", evolver.OPERATORS)
-async def test_only_the_operator_that_is_about_the_input_changes_it(
-    tmp_path: Path, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, operator: str
-) -> None:
-    monkeypatch.setattr(evolver, "operator", lambda brief, round_: operator)
-    asks = "Explain how invoice a-0 gets filed on shelf 5."
-    harder = {"instruction": f"{asks} Also name the most common mistake.", "input": "invoice a-0: 12 chairs, 3 tables"}
-    server.script = Cast(writer={"instruction": asks, "input": "invoice a-0: 12 chairs"}, evolver=harder)
-    end = await end_of(tmp_path, server, **ONE)
-    assert (end["row"]["input"] == harder["input"]) == (operator == "complicate_input")
-
-
-async def test_an_evolved_row_with_a_hollow_answer_is_rejected(tmp_path: Path, server: ScriptedServer) -> None:
-    server.script = Cast(answerer="It is what it is, and so it was.")
-    end = await end_of(tmp_path, server, **ONE)
-    assert (end["state"], end["stage"], end["code"]) == ("rejected", "check", "evolution.hollow")
 
 
 # -- the panel and the critic ------------------------------------------------------------------------------------------
@@ -441,7 +424,7 @@ async def test_a_role_of_ones_own_stands_behind_its_stage_and_is_in_the_lineage(
     assert end["row"]["answer"].startswith("The polished answer")
     assert [one["role"] for one in end["lineage"]["made"]] == ["writer", "evolver", "answerer", "polisher"]
     steps = told(tmp_path).steps(0)
-    assert steps[steps.index("answerer") + 1 :][:2] == ["polisher", "check:length"]
+    assert steps[steps.index("answerer") + 1 :][:2] == ["polisher", "check:evolution"]
 
 
 async def test_a_refused_evolution_takes_all_that_was_made_of_it_out_of_the_lineage(tmp_path: Path, server: ScriptedServer) -> None:

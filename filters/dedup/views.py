@@ -45,4 +45,4 @@ def views(row: Row, wanted: Sequence[View]) -> Iterator[Seen]:
     if row.answer and "conversation" in wanted:
         said = [turn for turn in row.asked if turn.role != "system"]
         asked = "\n".join(turn.content for turn in said if turn.role == "user") if row.history else prompt
-        yield Seen("\n".join([*(turn.content for turn in said), row.answer]), asked, BITS["conversation"])
+        yield Seen("\n".join([*(turn.text for turn in said), row.answer]), asked, BITS["conversation"])

@@ -12,12 +12,13 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from agents.chat import Reply
-from agents.governor import Halted
+from agents.evolver import BREADTH
+from filters.agreement import dispersion
 from filters.gate import ENDS, Stage, Subject, refusal
-from graphs.state import Context, Node, State, Update, Work, answering
-from leafmill.errors import CallError
+from graphs.state import Context, Node, State, Update, Work, answering, standing
+from leafmill.errors import CallError, Halted
 from leafmill.ledger import Ending, Step
-from leafmill.records import Verdict
+from leafmill.records import Evolution, Verdict
 
 
 def node(name: str, work: Work, then: str) -> Node:
@@ -68,24 +69,34 @@ async def go_on(name: str, work: Work, update: Update, state: State, context: Co
 
 
 def part_of(step: Step, name: str) -> Step:
-    """The step of one annotator: its call is told from the others' by its name."""
+    """The step of one seat: its call is told from the others' by its name."""
     return step._replace(name=step.name.replace("annotate", name, 1))
 
 
 async def judged(stage: Stage, state: State, context: Context, step: Step, but: Collection[str] = ()) -> Verdict | None:
     """Ask the gates of a stage in order, `but` some; the first verdict that is not `accept`, or None."""
-    subject = replace(subject_of(state), facts={"stage": stage})
+    subject = subject_in(stage, state, step)
     gates = [gate for gate in context.gates.get(stage, ()) if gate.name not in but]
     return await refusal(gates, subject, partial(context.ledger.note_verdict, step))
 
 
+def subject_in(stage: Stage, state: State, step: Step) -> Subject:
+    """What the gates of a stage are asked about."""
+    task = state.get("tool_task")
+    demand = next((one["demand"] for one in state["lineage"] if "demand" in one), None)
+    facts = {"stage": stage, "step": step, "left_out": task.left_out if task else "", "demand": demand}
+    return replace(subject_of(state), facts=facts)
+
+
 def subject_of(state: State) -> Subject:
-    brief, critique = state["brief"], state.get("critique")
+    brief, critique, earlier, evolved = state["brief"], state.get("critique"), state.get("earlier"), standing(state)
     return Subject(
         id=brief.id,
         row=state["row"],
         brief=brief,
-        parent=state.get("parent"),
+        parent=evolved.parent if evolved else None,
+        rewritten=evolved is None or evolved.operator != BREADTH,
+        told=earlier.told if earlier else "",
         votes=tuple(state["votes"]),
         critic_score=critique.score if critique else None,
         cut_off=state["cut_off"],
@@ -98,3 +109,16 @@ def ending_of(stage: str, verdict: Verdict, hold: bool = False) -> Ending:
 
 def made_by(part: str, step: Step, reply: Reply) -> dict[str, Any]:
     return {"part": part, "step": step.name, **reply.origin}
+
+
+def lineage_of(state: State) -> dict[str, Any]:
+    """Who made which part of the row, how often it was evolved by what, and what was thought of it: what the ledger keeps beside it."""
+    evolutions = [Evolution(operator=one.operator, refused=one.refused).model_dump() for one in state["evolutions"]]
+    critique = state.get("critique")
+    judged_ = {
+        "panel": dispersion(state["votes"]) if state["votes"] else None,
+        "critic": critique and {"score": critique.score, **({"misquoted": True} if critique.misquoted else {})},
+        "revisions": state["revisions"],
+    }
+    found = {"evolutions": evolutions, **judged_}
+    return {"made": state["lineage"], **{name: value for name, value in found.items() if value}}

@@ -119,7 +119,7 @@ async def _scores(scorer: Scores, tell: Callable[[], None], pairs: Sequence[tupl
 
     async def score(item: Item, answer: str) -> tuple[Item, IfdScore]:
         async with room:
-            found = await scorer.score(item.row.asked, answer)
+            found = await scorer.score(item.row.told, answer)
         tell()
         return item, found
 

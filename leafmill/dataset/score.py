@@ -73,7 +73,7 @@ class ReverseIfd:
         object.__setattr__(self, "measure", f"{self.scorer.id}|{self.scorer.min_tokens}")
 
     async def __call__(self, subject: Subject) -> Verdict:
-        score = await self.scorer.reverse(subject.row.asked, subject.row.answer, subject.row.language)
+        score = await self.scorer.reverse(subject.row.told, subject.row.answer, subject.row.language)
         evidence: dict[str, Any] = asdict(score) | {"loss_ratio": score.loss_ratio, "ppl_ratio": score.ppl_ratio, "delta": score.delta}
         code = evidence.pop("code")
         ratio = score.loss_ratio if self.variant == "loss_ratio" else score.ppl_ratio
@@ -97,7 +97,7 @@ class Rewarded:
         object.__setattr__(self, "model", self.scorer.id)
 
     async def __call__(self, subject: Subject) -> Verdict:
-        reward = await self.scorer.score(subject.row.asked, subject.row.answer)
+        reward = await self.scorer.score(subject.row.told, subject.row.answer)
         evidence: dict[str, Any] = {"tokens": reward.tokens, "model": reward.model}
         if reward.value is None:
             return verdict(self, "unscorable", reward.code, **evidence)

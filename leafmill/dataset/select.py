@@ -419,7 +419,7 @@ def _found(raw: dict[str, Any], field: str) -> Any:
 
 
 def _tokens(row: Row) -> int:
-    return 1 + sum(count_tokens(turn.content) for turn in row.asked) + count_tokens(row.answer)
+    return 1 + sum(count_tokens(turn.text) for turn in row.told) + count_tokens(row.answer)
 
 
 def _lot(row: Row, seed: int) -> str:
