@@ -175,7 +175,9 @@ def _recipe(base_url: str, n: int) -> dict[str, Any]:
         "in_flight": 64,
         "limits": {"candidates_per_leaf": n // len(LEAVES), "error_share": 1.0},
         "models": {"generator": {**model, "model": "scripted-qwen"}, "judge": {**model, "model": "scripted-llama"}},
-        "roles": {"planner": {"off": True}, "annotator-clarity": {"off": True}},
+        "roles": {name: {"off": True} for name in ("planner", "syllabus-planner", "annotator-clarity", "comparer", "arbiter")},
+        "flow": {"breadth_share": 0.0},
+        "refills": 0,
         "gates": {"semantic": False, "ifd": False},
         "judges": {"gold": False},
     }

@@ -51,6 +51,7 @@ GATES: dict[str, type[Any]] = {
 ON_REQUEST = frozenset({Pii.name})
 """Gates that a run asks only where its recipe or a leaf names them: what they need is not installed with the rest."""
 CONCERNS: Mapping[str, Callable[[Mode], bool]] = {
+    Tools.name: lambda mode: mode.tools != "none",
     Turns.name: lambda mode: mode.turns > 1,
     Reasoning.name: lambda mode: mode.depth != "direct",
     SelfInstruct.name: lambda mode: mode.write == "self_instruct",

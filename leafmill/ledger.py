@@ -367,6 +367,7 @@ class Ledger:
         if self._broken is not None:
             raise self._broken
         done = asyncio.get_running_loop().create_future()
+        done.add_done_callback(_seen)
         queued, self._notes = self._notes, []
         queued.append(_Write(kind, candidate, values, done))
         self._queue.put(queued)
@@ -462,6 +463,12 @@ def _grouped(writes: Iterable[_Write]) -> Iterator[tuple[str, list[Mapping[str, 
 
 def _statements(kinds: Mapping[str, list[Mapping[str, Any]]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
     return ((sql, values) for kind, values in kinds.items() if values for sql in _STATEMENTS[kind])
+
+
+def _seen(done: asyncio.Future[None]) -> None:
+    """A write that failed is told to whoever waits for it; that somebody has stopped waiting is no fault to be printed."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _tell(waiting: Iterable[asyncio.Future[None]], fault: Exception | None) -> None:

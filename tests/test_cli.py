@@ -135,7 +135,8 @@ def test_a_dry_run_is_never_taken_for_the_real_one(tmp_path: Path) -> None:
 
 def test_a_role_that_is_tried_shows_only_its_own_calls(folder: Path) -> None:
     said = leafmill(folder, "roles", "try", "critic", "--leaf", LEAVES[0], "--scripted", "--json")
-    assert [event["role"] for event in json.loads(said.out)["events"]] == ["critic"]
+    events = json.loads(said.out)["events"]
+    assert [(event["kind"], event.get("role", event.get("gate"))) for event in events] == [("call", "critic"), ("verdict", "critic")]
     assert leafmill(folder, "roles", "try", "critc", "--leaf", LEAVES[0], "--scripted").code == 13
 
 
@@ -166,7 +167,7 @@ def test_a_leaf_of_the_command_line_is_not_blamed_on_a_line_of_the_recipe(folder
     ("server", "code", "expected"),
     [
         (lambda: ScriptedServer(api_key="right"), 32, "refuses the API key"),
-        (lambda: ScriptedServer(models=("other",)), 33, "no model 'qwen-small' there"),
+        (lambda: ScriptedServer(models=("other",)), 33, "no model 'llama-small' there"),
     ],
 )
 def test_a_wrong_key_and_an_unknown_model_stop_the_run_with_their_own_codes(tmp_path: Path, server: Any, code: int, expected: str) -> None:
@@ -179,7 +180,7 @@ def test_an_endpoint_that_is_down_stops_the_run_with_31_and_its_address(tmp_path
     write_recipe(tmp_path, KEYLESS)
     said = leafmill(tmp_path, "run")
     assert said.code == 31
-    assert "(qwen-small at http://127.0.0.1:9/v1): cannot be reached" in said.err
+    assert "at http://127.0.0.1:9/v1): cannot be reached" in said.err
 
 
 def test_a_folder_that_is_in_use_is_not_run_in_twice(folder: Path) -> None:
@@ -254,7 +255,7 @@ def test_an_export_goes_to_the_run_or_where_it_is_told_and_says_how_many(folder:
     assert leafmill(folder, "export", "--format", "alpaca", "--out", tmp_path / "a.jsonl", "--no-lineage").code == 0
     assert set(json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])) == {"id", "instruction", "input", "output"}
     said = leafmill(folder, "export", "--format", "alpacca")
-    assert (said.code, said.err) == (2, "error: unknown format 'alpacca': did you mean 'alpaca'? known: alpaca, messages\n")
+    assert (said.code, said.err) == (2, "error: unknown format 'alpacca': did you mean 'alpaca'? known: alpaca, messages, sharegpt\n")
     assert leafmill(folder, "export", "--out", ".").code == 23
 
 
@@ -289,7 +290,7 @@ def test_every_example_in_the_written_recipe_is_valid_when_it_is_uncommented(tmp
 
 def test_a_new_role_is_sound_as_it_is_written_and_its_name_is_checked(tmp_path: Path) -> None:
     assert leafmill(tmp_path, "roles", "new", "annotator-safety").code == 0
-    assert leafmill(tmp_path, "roles", "check", "--prompts", "my-prompts").out.startswith("19 role files of 9 roles are sound")
+    assert leafmill(tmp_path, "roles", "check", "--prompts", "my-prompts").out.startswith("65 role files of 32 roles are sound")
     assert leafmill(tmp_path, "roles", "new", "annotator-safety").code == 13
     for name in ("../escape", "Bad Name", "é", ""):
         assert leafmill(tmp_path, "roles", "new", name).code == 13, name

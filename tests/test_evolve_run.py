@@ -108,15 +108,18 @@ async def test_a_child_that_asks_for_no_more_than_its_parent_gives_way(
     assert (said["decision"], said["code"]) == (("accept", "ok") if gains else ("reject", "evolution.no_gain"))
 
 
-@pytest.mark.parametrize("fault", ["bad_json", "500"])
-async def test_a_comparer_that_cannot_be_heard_lets_nothing_pass_and_the_parent_goes_on(
-    tmp_path: Path, server: ScriptedServer, fault: Any
-) -> None:
-    server.faults = [Fault(fault, role="comparer")]
+async def test_a_comparer_that_cannot_be_read_lets_nothing_pass_and_the_parent_goes_on(tmp_path: Path, server: ScriptedServer) -> None:
+    server.faults = [Fault("bad_json", role="comparer")]
     end = await end_of(tmp_path, server, **ONE, **COMPARING, flow=IN_DEPTH)
     assert (end["state"], end["row"]["instruction"], evolutions(end)[0][1]) == ("accepted", ASKS, "evolution.unheard")
     (said,) = (one for one in told(tmp_path).verdicts if one["gate"] == "comparer")
-    assert (said["decision"], said["evidence"]["failed"]) == ("unscorable", {"bad_json": "unreadable_reply", "500": "server_fault"}[fault])
+    assert (said["decision"], said["evidence"]["failed"]) == ("unscorable", "unreadable_reply")
+
+
+async def test_a_comparer_s_call_that_fails_is_tried_again_by_the_next_run(tmp_path: Path, server: ScriptedServer) -> None:
+    server.faults = [Fault("500", role="comparer")]
+    end = await end_of(tmp_path, server, **ONE, **COMPARING, flow=IN_DEPTH)
+    assert (end["state"], end["stage"], end["code"]) == ("errored", "compare", "server_fault")
 
 
 async def test_the_gates_come_before_the_comparer_and_those_that_remember_after_it(tmp_path: Path, server: ScriptedServer) -> None:

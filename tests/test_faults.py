@@ -29,7 +29,8 @@ def settings(**model: Any) -> dict[str, Any]:
         "target": N,
         "in_flight": N,
         "limits": {"candidates_per_leaf": N},
-        "roles": {"planner": {"off": True}, "annotator-clarity": {"off": True}},
+        "roles": {name: {"off": True} for name in ("planner", "syllabus-planner", "annotator-clarity", "comparer", "arbiter")},
+        "flow": {"breadth_share": 0.0},
         "models": {"generator": {**given, "model": "scripted-qwen"}, "judge": {**given, "model": "scripted-llama"}},
     }
 
