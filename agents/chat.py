@@ -22,9 +22,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agents.alias import Alias
-from agents.budget import Budget
-from agents.endpoint import Asked, Completion
+from agents.models.alias import Alias
+from agents.models.budget import Budget
+from agents.models.endpoint import Asked, Completion
 from agents.role import Role, Roles, sampling
 from leafmill import telemetry
 from leafmill.errors import CallError, ReplyError, RoleFileError, TemplateError

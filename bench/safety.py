@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents import local
+from agents.models import local
 from filters.toxicity import Classifier, Score, open_classifier, pieces
 
 ABOUT_BIAS = re.compile(r"歧视|偏见|刻板印象|地域黑|地图炮|平等|尊重|一概而论|discriminat|prejudice|stereotyp|equal|respect", re.IGNORECASE)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agents.budget import Budget
 from agents.chat import Chat
+from agents.models.budget import Budget
 from agents.taxonomist import Branch, Wish
 from filters.dedup.nodes import Named, Nodes
 from filters.embedder import open_embedder

@@ -20,12 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from agents.alias import Alias
-from agents.budget import Budget, Spent
 from agents.chat import Chat
-from agents.endpoint import Endpoint
-from agents.governor import Governor
 from agents.grounding_judge import judge_of
+from agents.models.alias import Alias
+from agents.models.budget import Budget, Spent
+from agents.models.endpoint import Endpoint
+from agents.models.governor import Governor
 from agents.role import After
 from agents.role_gate import role_gates
 from filters import catalogue
@@ -273,7 +273,7 @@ async def open_aliases(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[
     served: dict[str, str] = {}
     for model in recipe.models.values():
         if model.embedded is not None and model.embedded not in served:
-            from agents import local  # llama.cpp is loaded only by those who use it
+            from agents.models import local  # llama.cpp is loaded only by those who use it
 
             served[model.embedded] = (await stack.enter_async_context(local.serve(model.embedded, say=say))).base_url
     places = {name: model.addresses(served.get(model.embedded or "", "")) for name, model in recipe.models.items()}
@@ -331,7 +331,7 @@ async def _open_resources(prepared: Prepared, folder: RunFolder, stack: AsyncExi
 
         resources["contamination"] = {"tests": prepared.tests, "meanings": Meanings(prepared.tests, embedder) if embedder else None}
     if recipe.gates.get("ifd") is not False:
-        from agents import local
+        from agents.models import local
         from filters.scoring.scorer import Scorer
 
         settings = recipe.scorer
@@ -379,7 +379,7 @@ def _compares_with_tests(prepared: Prepared) -> bool:
 
 async def _open_classifiers(recipe: Recipe, stack: AsyncExitStack, say: Say) -> dict[str, Classifier]:
     """The classifiers that the gate `safety` asks, by name; a folder is looked for beside the recipe. The judge is the scorer's model."""
-    from agents import local
+    from agents.models import local
     from filters.safety import LANGUAGES, named
     from filters.toxicity import open_classifier
 

@@ -16,8 +16,8 @@ from leafmill.console import console as _console
 from leafmill.console import sayer as _sayer
 from leafmill.dataset.commands import app as dataset_app
 from leafmill.roles_commands import app as roles_app
-from leafmill.taxonomy_commands import app as taxonomy_app
-from leafmill.taxonomy_commands import plan
+from leafmill.taxonomies.commands import app as taxonomy_app
+from leafmill.taxonomies.commands import plan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -341,7 +341,7 @@ def demo(runs: Runs = RUNS) -> None:
 
     Example: leafmill demo
     """
-    from agents import weights
+    from agents.models import weights
     from leafmill import export as export_
     from leafmill import log, screens, trace
 
@@ -387,7 +387,7 @@ def scripted(
 @models_app.command("list")
 def models_list(json: Json = False) -> None:
     """List the known embedded models: size, languages, licence, whether cached. Example: leafmill models list"""
-    from agents import weights
+    from agents.models import weights
     from leafmill import screens
 
     screens.as_json(weights.listing(), _console()) if json else screens.table(weights.listing(), _console())
@@ -396,7 +396,7 @@ def models_list(json: Json = False) -> None:
 @models_app.command("get")
 def models_get(name: Annotated[str, typer.Argument(help="a name of `leafmill models list`")]) -> None:
     """Fetch a model into the cache and check it. Example: leafmill models get qwen2.5-coder-0.5b"""
-    from agents import weights
+    from agents.models import weights
 
     _console().print(str(weights.get(name, _sayer(_console()))), highlight=False, markup=False, soft_wrap=True)
 

@@ -15,7 +15,7 @@ from leafmill.errors import LeafmillError
 from leafmill.recipe import Address, Model, Recipe
 
 if TYPE_CHECKING:
-    from agents.endpoint import Completion, Endpoint
+    from agents.models.endpoint import Completion, Endpoint
 
 Mark = Literal["ok", "warn", "fail"]
 
@@ -90,9 +90,9 @@ async def _ask(
     alias: str, model: Model, address: Address, text: str, max_tokens: int, role: str, schema: Mapping[str, Any] | None = None
 ) -> tuple[Completion, Endpoint]:
     """Ask one address one question, with little patience."""
-    from agents.alias import Alias
-    from agents.endpoint import Asked, Endpoint
-    from agents.governor import Governor
+    from agents.models.alias import Alias
+    from agents.models.endpoint import Asked, Endpoint
+    from agents.models.governor import Governor
 
     patient = model.model_copy(update={"attempts": 2, "patience": 5.0})
     endpoint = Endpoint(alias, patient, address, Governor(1))
@@ -117,7 +117,7 @@ def _embedded(what: str, name: str) -> Finding:
 
 def _cached(name: str) -> bool:
     """Whether a model of the registry is in the cache; a path is as good as cached."""
-    from agents import weights
+    from agents.models import weights
 
     return name not in weights.KNOWN or weights.place(weights.KNOWN[name]).is_file()
 
@@ -135,7 +135,7 @@ async def _embedder(recipe: Recipe) -> Finding:
 
 
 async def _scorer(recipe: Recipe) -> Finding:
-    from agents import weights
+    from agents.models import weights
 
     name = recipe.scorer.model
     if name in weights.KNOWN and not _cached(name):

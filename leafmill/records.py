@@ -122,6 +122,7 @@ class Brief(Record):
         """Which of the user's messages turns to another topic, never the first one; 0: none does."""
         later = self.mode.turns - 1
         return 2 + int(digest(self.id, "switch", length=8), 16) % later if self.mode.topic_switch and later else 0
+
     operators: dict[str, float] = {}
     """the share of the draws that each operator of the evolver has; none: all alike"""
 

@@ -219,9 +219,9 @@ def _built_in_roles() -> Any:
 
 def alias(settings: Mapping[str, Any], name: str = "generator") -> Any:
     """A model of a recipe, as `Chat` speaks to it."""
-    from agents.alias import Alias
-    from agents.endpoint import Endpoint
-    from agents.governor import Governor
+    from agents.models.alias import Alias
+    from agents.models.endpoint import Endpoint
+    from agents.models.governor import Governor
     from leafmill.recipe import Model
 
     model = Model.model_validate(settings)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from conftest import alias
 
-from agents.alias import Alias
-from agents.endpoint import Asked, Completion
+from agents.models.alias import Alias
+from agents.models.endpoint import Asked, Completion
 from agents.scripted import Fault, FaultKind, Reply, ScriptedServer
 from leafmill import errors
 from leafmill.recipe import Timeouts
@@ -147,7 +147,7 @@ async def test_when_all_of_them_fail_the_run_stops_with_the_reason() -> None:
 
 
 async def test_one_that_was_rested_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.alias.REST", 0.2)
+    monkeypatch.setattr("agents.models.alias.REST", 0.2)
     async with two() as (first, second, one):
         first.faults = [Fault("503", times=1)]
         await ask(one)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.budget import Budget, BudgetSpent, Hold, Spent
+from agents.models.budget import Budget, BudgetSpent, Hold, Spent
 from leafmill.errors import LeafmillError, RecipeError
 from leafmill.recipe import Limits
 

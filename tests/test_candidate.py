@@ -50,7 +50,7 @@ async def test_a_good_candidate_visits_every_stage_in_order(tmp_path: Path, serv
     end = await end_of(tmp_path, server, **ONE)
     screen = [f"screen:{gate}" for gate in SCREEN]
     early = [step for step in screen if not step.endswith(("exact", "minhash"))]  # duplicates are looked for once the instruction is final
-    check = [f"check:{gate}" for gate in ("evolution", "length", "language", "form", "leak", "tools", "refusal", "repetition", "safety")]
+    check = [f"check:{gate}" for gate in ("evolution", "length", "language", "form", "leak", "refusal", "repetition", "safety")]
     panel = [*PANEL, "critic", "agree:agreement", "agree:critic"]
     steps = ["writer", *early, "evolver", *screen, "answerer", *check, *panel, "admit:exact", "admit:minhash"]
     assert told(tmp_path).steps(0) == steps

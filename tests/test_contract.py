@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from agents.contract import FieldSpec, json_schema, reply_model
-from agents.scripted_words import Speaker
+from agents.scripted.words import Speaker
 
 CALLS = {
     "calls": {"type": "list[dict]", "max": 2, "of": {"name": {"type": "str", "max": 9}, "times": {"type": "int", "optional": True}}},

@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 from conftest import alias
 
-from agents.alias import Alias
-from agents.endpoint import Asked, Completion
+from agents.models.alias import Alias
+from agents.models.endpoint import Asked, Completion
 from agents.scripted import Fault, FaultKind, Reply, Request, ScriptedServer
 from leafmill import errors
 

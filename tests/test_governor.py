@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.governor import Governor, Place, seconds
+from agents.models.governor import Governor, Place, seconds
 
 
 class Hurry(selectors.DefaultSelector):

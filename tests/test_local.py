@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agents import local
-from agents.local import as_transformers, serve
+from agents.models import local
+from agents.models.local import as_transformers, serve
 from leafmill.errors import WeightsError
 
 pytest.importorskip("xllamacpp")

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.live import Live
 
-from agents.alias import Alias
-from agents.endpoint import Asked, Endpoint, Transient
-from agents.governor import Governor
+from agents.models.alias import Alias
+from agents.models.endpoint import Asked, Endpoint, Transient
+from agents.models.governor import Governor
 from agents.scripted import Fault, ScriptedServer
 from leafmill.errors import WrongKeyError
 from leafmill.log import CALL, CANDIDATE, DEBUG, INFO, LEVELS, RUN, WARNING, Event, JsonLine, Line, event, open_log

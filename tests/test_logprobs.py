@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import Cast, go, recipe, told
 
-from agents.logprobs import at_score
+from agents.models.logprobs import at_score
 from agents.scripted import Reply, ScriptedServer
 from filters.scoring.expected import expected_score
 

@@ -16,10 +16,10 @@ from agents.scripted import Fault, Request, ScriptedServer
 from agents.taxonomist import Wish
 from graphs.planting import Growth, plant
 from leafmill.errors import EndpointError, InputError, OtherRecipeError, RecipeError, TaxonomyError
-from leafmill.planning import find_recipe, from_scratch, into_tree, languages_of
 from leafmill.recipe import Recipe
 from leafmill.records import Language
 from leafmill.runfolder import RunFolder
+from leafmill.taxonomies.plan import find_recipe, from_scratch, into_tree, languages_of
 from taxonomy import load
 
 SUBJECTS: dict[str, list[str]] = {

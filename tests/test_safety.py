@@ -306,7 +306,7 @@ async def test_a_run_opens_the_classifiers_that_its_recipe_names(tmp_path, serve
 
 @pytest.mark.slow
 async def test_a_real_judge_ranks_contempt_above_small_talk():
-    from agents import local
+    from agents.models import local
 
     weights = load_weights(local.as_transformers("qwen2.5-coder-1.5b"), "AutoModelForCausalLM", "cpu", "bfloat16")
     model = judge_of(weights)

@@ -18,8 +18,8 @@ import openai
 import pytest
 
 from agents.scripted import Fault, FaultKind, RateLimit, Reply, Request, ScriptedServer, Structured
-from agents.scripted_faults import HUGE, span
-from agents.scripted_words import language_of
+from agents.scripted.faults import HUGE, span
+from agents.scripted.words import language_of
 
 ENGLISH = "Write something about tidal energy and the household budgets of learners."
 CHINESE = "请写一点关于潮汐能源和家庭预算的内容，给初学者看。"

@@ -12,8 +12,8 @@ from filters.dedup.nodes import Named, Nodes
 from filters.embedder import open_embedder
 from leafmill.cli import app
 from leafmill.errors import InputError, TaxonomyError
-from leafmill.taxonomy_check import warnings
-from leafmill.taxonomy_edit import edit
+from leafmill.taxonomies.check import warnings
+from leafmill.taxonomies.edit import edit
 from taxonomy import load
 from taxonomy.changes import changes
 from taxonomy.tree import Taxonomy, parse

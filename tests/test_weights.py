@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.weights import KNOWN, KnownModel, check_gguf, fetch, from_packages, get, get_first, known, listing, place, resolve
+from agents.models.weights import KNOWN, KnownModel, check_gguf, fetch, from_packages, get, get_first, known, listing, place, resolve
 from leafmill.errors import WeightsError
 
 WHOLE = b"GGUF" + bytes(range(256)) * 40

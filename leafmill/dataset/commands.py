@@ -65,7 +65,7 @@ def score(
 
     Example: leafmill score data.jsonl --model org/student --template chat
     """
-    from agents import local
+    from agents.models import local
     from leafmill.dataset.score import check, open_scoring
     from leafmill.dataset.sweep import Job
 
@@ -256,7 +256,7 @@ def calibrate_semantic(
 async def _calibrate_ifd(
     items: Iterable[Item | Broken], model: str, settings: dict[str, Any], how: dict[str, Any], show: Show
 ) -> tuple[Calibration, Ratios]:
-    from agents import local
+    from agents.models import local
     from filters.scoring.scorer import Scorer
     from leafmill.dataset.calibrate import calibrate_ifd
 

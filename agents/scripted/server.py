@@ -7,7 +7,7 @@ or `leafmill scripted --port 8765`, for a dry run of a recipe that costs nothing
 
 A reply is a function of the server's seed and of what was asked (model, messages, response format, the request's own seed), never of
 the order of arrival. It obeys the JSON schema of the request, or the one spelled out in its prompt, or is plain text; a `script` may
-answer instead. What can go wrong is in `scripted_faults`, how things look on the wire in `scripted_wire`, the words in `scripted_words`.
+answer instead. What can go wrong is in `faults`, how things look on the wire in `wire`, the words in `words`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,10 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from agents import scripted_tools
-from agents.scripted_faults import HARMLESS, OF_JSON, Fault, FaultKind, RateLimit, error_of, spoil, spoil_body
-from agents.scripted_wire import Reply, Request, completion, limit, respond, send_half, send_slowly, stream
-from agents.scripted_words import Speaker, count_tokens, embed
-
-__all__ = ["Fault", "FaultKind", "RateLimit", "Record", "Reply", "Request", "Script", "ScriptedServer", "Structured", "serve_forever"]
+from agents.scripted import tools
+from agents.scripted.faults import HARMLESS, OF_JSON, Fault, FaultKind, RateLimit, error_of, spoil, spoil_body
+from agents.scripted.wire import Reply, Request, completion, limit, respond, send_half, send_slowly, stream
+from agents.scripted.words import Speaker, count_tokens, embed
 
 Structured = Literal["json_schema", "json_object", "text"]
 Script = Callable[[Request], Reply | str | Mapping[str, Any] | None]
@@ -292,9 +290,9 @@ class ScriptedServer:
 
     def _improvise(self, request: Request) -> Reply:
         speaker = Speaker(random.Random(f"{self.seed} {request.key}"), request.task, self.duplicates, request.told)
-        if request.role in scripted_tools.ROLES:
+        if request.role in tools.ROLES:
             drawn = random.Random(f"{self.seed} {request.key}")
-            content = json.dumps(scripted_tools.improvise(request.role, request.task, drawn, self.duplicates), ensure_ascii=False)
+            content = json.dumps(tools.improvise(request.role, request.task, drawn, self.duplicates), ensure_ascii=False)
         elif (schema := request.contract) is not None:
             content = json.dumps(speaker.value(schema), ensure_ascii=False)
         elif request.format == "text":

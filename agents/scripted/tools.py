@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agents.scripted_words import Language, Speaker
+from agents.scripted.words import Language, Speaker
 from taxonomy.mock_tools import made_up
 
 ROLES = frozenset({"tool-writer", "tool-task-writer", "tool-user"})

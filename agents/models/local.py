@@ -1,6 +1,6 @@
 """Known weights at work on this machine: served over HTTP for generating, or as a transformers folder for scoring.
 
-Both start from the same GGUF file (`agents.weights`). Generation goes through llama.cpp, which is several times faster on a CPU;
+Both start from the same GGUF file (`agents.models.weights`). Generation goes through llama.cpp, which is several times faster on a CPU;
 scoring needs the log-probabilities of a prompt, which that server does not give, so the weights are unpacked once for transformers.
 """
 
@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.weights import KNOWN, ModelFile, Say, alone, cache, disk, resolve, silent, workshop
+from agents.models.weights import KNOWN, ModelFile, Say, alone, cache, disk, resolve, silent, workshop
 from leafmill.errors import WeightsError, unknown
 
 PROMPT_CACHE = 512
@@ -47,7 +47,7 @@ async def serve(
 ) -> AsyncIterator[Server]:
     """Serves the model on a free port of this machine until the block ends. Raises WeightsError.
 
-    threads: one per core that this process may use, at most 8. They spin a little and then sleep (see agents.llama), so a second thread
+    threads: one per core that this process may use, at most 8. They spin a little and then sleep (see llama), so a second thread
         helps alone and does no harm beside other work.
     slots: two per core, from 2 to 8. A slot keeps the prompt it saw last and computes only what differs in the next one. Each slot
         has to see a prefix once before that helps, so more slots start slower and then generate faster.
@@ -65,7 +65,7 @@ async def serve(
 
 @asynccontextmanager
 async def _process(settings: dict[str, str | int]) -> AsyncIterator[str]:
-    """The address of an `agents.llama` process that runs as long as the block. Raises WeightsError when it does not start."""
+    """The address of an `agents.models.llama` process that runs as long as the block. Raises WeightsError when it does not start."""
     if importlib.util.find_spec("xllamacpp") is None:
         raise WeightsError("embedded models need more packages: pip install 'leafmill[local]'")
     process = await asyncio.create_subprocess_exec(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from agents.endpoint import Asked, Completion, Endpoint, Transient
+from agents.models.endpoint import Asked, Completion, Endpoint, Transient
 from leafmill import errors
 from leafmill.log import CALL, ENDPOINT, INFO, WARNING, event
 from leafmill.recipe import Model

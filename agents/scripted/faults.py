@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from agents.scripted_wire import Reply
+from agents.scripted.wire import Reply
 
 FaultKind = Literal[
     "429", "quota", "500", "503", "reset", "hang", "die", "slow", "drip",

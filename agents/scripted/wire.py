@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agents.scripted_words import Schema, count_tokens, cut_tokens, find_schema
+from agents.scripted.words import Schema, count_tokens, cut_tokens, find_schema
 
 DRIPS = 20
 """pieces that a slow body comes in"""

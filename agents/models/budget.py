@@ -49,9 +49,7 @@ class Budget:
     """The purse of the run and those of its leaves. `earlier` is what earlier runs in the folder spent, by leaf; `calls` is how many more
     may be made, where that is bounded. Raises RecipeError."""
 
-    def __init__(
-        self, limits: Limits, currency: str = "USD", earlier: Mapping[str, Spent] | None = None, calls: int | None = None
-    ) -> None:
+    def __init__(self, limits: Limits, currency: str = "USD", earlier: Mapping[str, Spent] | None = None, calls: int | None = None) -> None:
         self._limits, self._currency = limits, currency
         self._calls = calls
         self._limited = any(one is not None for one in (limits.tokens, limits.money, limits.leaf_tokens, limits.leaf_money))

@@ -52,7 +52,9 @@ def plan(
     Exit code 0: all of it is there; 3: some branches could not be grown (it says which); 130: interrupted.
     """
     from agents.taxonomist import Wish
-    from leafmill import planning, screens, taxonomy_screens
+    from leafmill import screens
+    from leafmill.taxonomies import plan as planning
+    from leafmill.taxonomies import screens as taxonomy_screens
 
     if into is not None and source is not None:
         raise errors.InputError("give --into or --from, not both")
@@ -91,8 +93,9 @@ def import_(
 ) -> None:
     """Make a taxonomy of labels or of an InstructLab tree, its examples as seeds. Example: leafmill taxonomy import labels.txt"""
     from agents.taxonomist import Wish
-    from leafmill import planning, taxonomy_screens
     from leafmill.runfolder import write_whole
+    from leafmill.taxonomies import plan as planning
+    from leafmill.taxonomies import screens as taxonomy_screens
     from taxonomy.outline import describe_plainly, read_outline
     from taxonomy.writing import written
 
@@ -122,7 +125,8 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a taxonomy as a tree: titles, weights, languages, axes, seeds. Example: leafmill taxonomy show programming"""
-    from leafmill import screens, taxonomy_screens
+    from leafmill import screens
+    from leafmill.taxonomies import screens as taxonomy_screens
     from taxonomy import load
 
     spoken, found = _language(language), load(name)
@@ -138,7 +142,7 @@ def check(name: Name) -> None:
 
     Exit code 0 when it loads, warnings or not; 12 when it does not.
     """
-    from leafmill.taxonomy_check import warnings
+    from leafmill.taxonomies.check import warnings
     from taxonomy import load
 
     found = load(name)
@@ -173,7 +177,8 @@ def axes(language: Annotated[str, typer.Option(help="en or zh")] = "en", json: J
 @app.command()
 def diff(old: Name, new: Annotated[str, typer.Argument(help="the newer version")], json: Json = False) -> None:
     """Say what changed between two versions, and what that means for a run. Example: leafmill taxonomy diff old.yaml new.yaml"""
-    from leafmill import screens, taxonomy_screens
+    from leafmill import screens
+    from leafmill.taxonomies import screens as taxonomy_screens
     from taxonomy import load
     from taxonomy.changes import changes
 
@@ -184,8 +189,8 @@ def diff(old: Name, new: Annotated[str, typer.Argument(help="the newer version")
 @app.command()
 def edit(file: Annotated[Path, typer.Argument(help="the taxonomy's file")]) -> None:
     """Edit a taxonomy in $EDITOR; what does not load is not written. Example: leafmill taxonomy edit cooking.yaml"""
-    from leafmill import taxonomy_screens
-    from leafmill.taxonomy_edit import edit as edit_
+    from leafmill.taxonomies import screens as taxonomy_screens
+    from leafmill.taxonomies.edit import edit as edit_
 
     found = edit_(file, lambda fault: typer.echo(f"error: {fault}", err=True), lambda: typer.confirm("edit again?", default=True))
     taxonomy_screens.changes(found, _console())

@@ -2,7 +2,7 @@
 
     Endpoint.ask -> Completion          takes a place of the governor, and tells it how the call went
         `-- _speak                      in the best dialect that the server is known to take; learns a worse one when it refuses
-            `-- _send                   once (agents/transport.py); a fault of the transport becomes one of ours
+            `-- _send                   once (agents/models/transport.py); a fault of the transport becomes one of ours
 
 Everything that varies goes in the body. The ledger holds messages and parameters; how a schema is asked for (the dialect) is the
 endpoint's own business.
@@ -21,9 +21,9 @@ from typing import Any
 import aiohttp
 from langchain_core.messages import AIMessage
 
-from agents.governor import Governor
-from agents.logprobs import at_score
-from agents.transport import FirstByteTimeout, RefusedError, ThinChatOpenAI, UnreadableError
+from agents.models.governor import Governor
+from agents.models.logprobs import at_score
+from agents.models.transport import FirstByteTimeout, RefusedError, ThinChatOpenAI, UnreadableError
 from leafmill import errors, telemetry
 from leafmill.log import ENDPOINT, INFO, WARNING, event
 from leafmill.recipe import Address, Model, Timeouts

@@ -1,4 +1,4 @@
-"""The process that serves one GGUF file with llama.cpp. `agents.local` starts it by path; it imports nothing of Leafmill.
+"""The process that serves one GGUF file with llama.cpp. `agents.models.local` starts it by path; it imports nothing of Leafmill.
 
 It is a process of its own because loading holds the interpreter's lock for seconds, because stopping a server that is in the middle
 of a reply waits for that reply, and because a crash in native code is then an endpoint that went down, not the end of the run.

@@ -1,0 +1,1 @@
+"""Commands on taxonomies: grow, show, check, edit, compare, import."""
