@@ -27,7 +27,8 @@ from agents.syllabus import PAGES
 from agents.tool_writer import TRIES
 from graphs import gold
 from graphs.history import FEW, NOTHING, History
-from graphs.prepare import Prepared, answers_of, flow_of, stages_of, unpriced
+from graphs.players import answers_of, flow_of, stages_of, unpriced
+from graphs.prepare import Prepared
 from graphs.rehearsal import Ask, Rehearsal
 from leafmill.ledger import Spent
 from leafmill.recipe import EmbeddingEndpoint, Flow, Limits, Recipe

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from agents import annotator, critic
 from agents.chat import Chat
 from agents.gold import LEAF, Gold
-from graphs.prepare import Prepared, seats_of
+from graphs.players import seats_of
+from graphs.prepare import Prepared
 from leafmill.errors import CallError, JudgeError
 from leafmill.ledger import Step
 from leafmill.records import Brief, Seat

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from agents import gold
-from graphs.prepare import check_identity
+from graphs.checks import check_identity
 from leafmill.ledger import CALLS, CANDIDATES, Ledger, Spent
 from leafmill.recipe import Flow, Recipe
 from leafmill.runfolder import RunFolder

@@ -23,7 +23,8 @@ from agents.stages import ANSWERING, WRITING
 from agents.syllabus import KNOWN
 from agents.tool_writer import COUNT
 from graphs.gold import SHELF, brief_of
-from graphs.prepare import Prepared, alias_of, players_of, seats_of
+from graphs.players import alias_of, players_of, seats_of
+from graphs.prepare import Prepared
 from leafmill.recipe import Recipe, RoleSettings
 from leafmill.records import Brief, Language, Row, Seat, Turn
 from leafmill.tokens import count_prompt, count_tokens

@@ -40,8 +40,10 @@ from graphs.admission import Admission
 from graphs.axes import with_own_axes
 from graphs.briefs import Briefs
 from graphs.cells import Cells
+from graphs.checks import check_identity
 from graphs.interrupt import interruptible
-from graphs.prepare import Prepared, answers_of, check_identity, flow_of, seats_of
+from graphs.players import answers_of, flow_of, seats_of
+from graphs.prepare import Prepared
 from graphs.slots import Slots
 from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, Halted, JudgeError, LeafmillError, RunFolderError
 from leafmill.ledger import Ledger

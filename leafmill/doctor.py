@@ -35,7 +35,8 @@ async def examine(path: Path) -> AsyncIterator[Finding]:
     try:
         recipe = Recipe.read(path)
         from agents.stages import BY_DEPTH
-        from graphs.prepare import alias_of, prepare
+        from graphs.players import alias_of
+        from graphs.prepare import prepare
 
         prepared = prepare(recipe)
     except LeafmillError as fault:

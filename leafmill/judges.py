@@ -8,7 +8,8 @@ from pathlib import Path
 
 from agents.chat import Chat
 from graphs import gold
-from graphs.prepare import aliases_of, prepare
+from graphs.players import aliases_of
+from graphs.prepare import prepare
 from graphs.run import open_aliases
 from leafmill.ledger import Ledger
 from leafmill.recipe import Recipe

@@ -19,7 +19,8 @@ from filters.agreement import Agreement
 from filters.gate import Subject
 from filters.reliability import spearman
 from graphs.estimate import estimate
-from graphs.prepare import prepare, seats_of
+from graphs.players import seats_of
+from graphs.prepare import prepare
 from leafmill import panel, report, screens
 from leafmill.errors import RecipeError
 from leafmill.export import rows
