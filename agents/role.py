@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -175,6 +175,12 @@ def read(path: Path) -> Role:
         raise RoleFileError(f"not valid UTF-8 at byte {fault.start}", Place(str(path))) from None
     except OSError as fault:
         raise RoleFileError(f"cannot be read: {fault.strerror}", Place(str(path))) from None
+    return _parsed(path, text)
+
+
+@lru_cache(maxsize=512)
+def _parsed(path: Path, text: str) -> Role:
+    """The role of a file that holds this text; compiling its templates is the long part of reading it, so that is done once."""
     sections = _sections(text, path)
     source = yamlfile.parse(sections[0].text, str(path), RoleFileError, first_line=sections[0].line)
     if not isinstance(source.data, dict):

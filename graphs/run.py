@@ -470,7 +470,6 @@ def _rare_collections() -> Iterator[None]:
     """Collect garbage seldom while a run goes: what it keeps lives long, and walking all of it again and again would cost as much as
     the work itself (`bench/runtime`)."""
     before = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     try:
