@@ -162,7 +162,10 @@ PROMPT_WORDS = (
     r"#+ ?(?:the )?(?:given|rewritten|created|new|original|final rewritten) prompt ?#*(?= ?:|#)",
     r"#(?:given|rewritten|created|new|original) prompt#",
     r"\b(?:rewritten|created|evolved) (?:prompt|instruction)\b",
+    r"add one more demand on the answer|trade-off or an edge case of its main point|in place of its most general word|"
+    r"check that takes one more step of thought|a few more lines of data or code that matter|brand-new, rarer request",
 )
+"""of rewriting prompts in general, and what our own evolver is told to change"""
 GIVEN_PROMPT = r"\b(?:the )?given prompt\b"
 MARKERS = (
     r"<\|[a-z_▁|]{2,30}\|>",

@@ -2,6 +2,8 @@
 
 import pytest
 
+from agents.evolver import OPERATORS
+from agents.role import BUILT_IN, Roles
 from filters.evolution import Evolution, hollow
 from filters.gate import Subject
 from leafmill.records import Row, Turn
@@ -157,3 +159,16 @@ async def test_what_the_parent_already_said_is_no_leak():
 @pytest.mark.parametrize("answer", ["yes", "No.", "是", "4", "x"])
 def test_a_one_word_answer_is_not_hollow(answer):
     assert not hollow(answer)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("operator", OPERATORS)
+async def test_what_the_evolver_was_told_to_change_may_not_stand_in_what_it_writes(language, operator):
+    """Small models copy the sentence that asks for the change."""
+    (role,) = (one for one in Roles.load(BUILT_IN).files if one.name == "evolver" and one.head.language == (language,))
+    told = role.render({"language": language, "operator": operator, "instruction": "x", "input": "", "passage": ""})[-1]["content"]
+    change = told.strip().splitlines()[-1].removeprefix("Change: ").removeprefix("改动：")
+    parent = Row(language=language, instruction="Name the tools for a bread stall." if language == "en" else "列出摆面包摊要带的工具。")
+    child = parent.model_copy(update={"instruction": f"{parent.instruction} {change}"})
+    subject = Subject("c", child, parent=parent, rewritten=operator != "breadth")
+    assert (await Evolution()(subject)).code == "evolution.leak"
