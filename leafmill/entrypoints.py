@@ -36,6 +36,7 @@ def load(group: str, name: str) -> Any:
         raise RecipeError(f"entry point {name!r} of {group} ({found[0].value}) cannot be imported: {fault!r}") from fault
 
 
+@cache
 def origin(group: str, name: str) -> str:
     """Where it comes from, for the lineage: "my-package 1.2 my_package.gates:Profanity"."""
     (found,) = metadata.entry_points(group=group, name=name)

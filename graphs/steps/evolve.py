@@ -29,7 +29,7 @@ async def evolve(state: State, context: Context, step: Step) -> Update:
 
 async def compare(state: State, context: Context, step: Step) -> Update:
     """The comparer's word on a child that the gates have let pass, all but those that remember: they see the last version only. A child
-    without gain gives way to its parent; so does one that the comparer cannot be heard on, for only `accept` moves on."""
+    without gain gives way to its parent; so does one on which the comparer's reply cannot be read, for only `accept` moves on."""
     evolved = standing(state)
     assert evolved is not None, "`screen` sends evolved candidates only"
     verdict = await comparer.compare(context.chat, context.leaf, state["brief"], evolved.parent, state["row"], step)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
 from agents import annotator, arbiter, critic
+from agents.together import together
 from filters.agreement import ARBITER
 from graphs.state import Context, State, Update
 from graphs.steps import revise
@@ -29,11 +29,7 @@ async def annotate(state: State, context: Context, step: Step) -> Update:
         context.ledger.note_vote(step, cast)
         return cast
 
-    votes = await asyncio.gather(*(vote(seat) for seat in context.panel), return_exceptions=True)
-    for fault in votes:
-        if isinstance(fault, BaseException):
-            raise fault
-    return {"votes": [cast for cast in votes if isinstance(cast, Vote)]}
+    return {"votes": await together(vote(seat) for seat in context.panel)}
 
 
 async def criticise(state: State, context: Context, step: Step) -> Update:
