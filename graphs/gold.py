@@ -8,7 +8,6 @@ The calls are recorded under the rows' names, so that going on with a run reads 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 from agents import annotator, critic
 from agents.chat import Chat
 from agents.gold import LEAF, Gold
+from agents.together import together
 from graphs.players import seats_of
 from graphs.prepare import Prepared
 from leafmill.errors import CallError, JudgeError
@@ -83,11 +83,8 @@ async def check(chat: Chat, prepared: Prepared) -> list[Accuracy]:
     """How each judge does; one that no row concerns is left out."""
     judges = {judge: rows for judge in judges_of(prepared) if (rows := questions(prepared, judge))}
     pairs = [(judge, row) for judge, rows in judges.items() for row in rows]
-    scores = await asyncio.gather(*(_score(chat, judge, row) for judge, row in pairs), return_exceptions=True)
-    for fault in scores:
-        if isinstance(fault, BaseException):
-            raise fault
-    given = {pair: score for pair, score in zip(pairs, scores, strict=True) if not isinstance(score, BaseException)}
+    scores = await together(_score(chat, judge, row) for judge, row in pairs)
+    given = dict(zip(pairs, scores, strict=True))
     return [_accuracy(prepared, judge, {row: given[judge, row] for row in rows}) for judge, rows in judges.items()]
 
 
