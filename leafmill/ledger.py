@@ -20,8 +20,9 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -31,9 +32,11 @@ from pydantic_core import to_json
 from sqlalchemy.exc import DatabaseError
 
 from leafmill.errors import DiskError, RunFolderError
-from leafmill.records import Brief, Row, State, Usage, Verdict, Vote
+from leafmill.records import Brief, Review, Row, State, Usage, Verdict, Vote
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+MIGRATED = (3,)
+"""older versions that only lack tables: they are given them as they are opened"""
 GATHER = 0.04
 """seconds that a commit waits for more while several write at once: a commit costs more than what is in it. One writer waits for nobody"""
 metadata = sa.MetaData()
@@ -131,6 +134,40 @@ VOTES = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Index("votes_by_candidate", "candidate", "seq"),
 )
+
+REVIEWS = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("candidate", sa.String, nullable=False),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("reviewer", sa.String, nullable=False),
+    sa.Column("decision", sa.String, nullable=False),
+    sa.Column("code", sa.String, nullable=False, server_default=""),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.Column("row", sa.JSON),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("undone_at", sa.Float),
+    sa.Column("taken_at", sa.Float),
+    sa.Index(
+        "one_decision",
+        "candidate",
+        unique=True,
+        sqlite_where=sa.text("decision <> 'skip' AND undone_at IS NULL AND taken_at IS NULL"),
+    ),
+    sa.Index("reviews_by_candidate", "candidate"),
+)
+"""What people decided of candidates that waited for them: accept, reject, edit or skip. `row` is what an edit makes of it; `taken_at` is
+when the graph went on by it."""
+
+CLAIMS = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("candidate", sa.String, primary_key=True),
+    sa.Column("reviewer", sa.String, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)
+"""Who looks at which candidate just now, so that no other is shown it."""
 
 LEAVES = sa.Table(
     "leaves",
@@ -244,19 +281,20 @@ class Ledger:
         self.path = path
         if read_only and not path.is_file():
             raise RunFolderError(f"{path}: there is no ledger here")
-        self._engine = sa.create_engine(f"sqlite:///{path}", creator=lambda: _connect(path), json_serializer=_json)
+        self._engine = sa.create_engine(f"sqlite:///{path}", creator=lambda: _connect(path, read_only), json_serializer=_json)
         self._queue: queue.SimpleQueue[list[_Write] | None] = queue.SimpleQueue()
         self._notes: list[_Write] = []
         """what nobody waits for: it is queued together with the next write that is waited for"""
         self._broken: DiskError | None = None
         self._thread: threading.Thread | None = None
         try:
+            found = _schema(path)
+            if found in MIGRATED or (found is None and not read_only):
+                _make_tables(path)
+            self._check_schema()
             if not read_only:
-                metadata.create_all(self._engine)
-            self._check_schema(read_only)
-            with self._engine.connect() as conn:
-                self._recorded = set(conn.scalars(sa.select(CALLS.c.key).where(_SUCCEEDED)))
-            if not read_only:
+                with self._engine.connect() as conn:
+                    self._recorded = set(conn.scalars(sa.select(CALLS.c.key).where(_SUCCEEDED)))
                 self._writer = _connect(path)
                 self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
                 self._thread.start()
@@ -291,6 +329,11 @@ class Ledger:
         await self._write("call", "", call.columns())
         if call.status == "ok":
             self._recorded.add(call.key)
+
+    @cached_property
+    def _recorded(self) -> set[str]:
+        """The keys of all calls that succeeded; whoever only looks at a run asks for none."""
+        return {row["key"] for row in self.rows(sa.select(CALLS.c.key).where(_SUCCEEDED))}
 
     def recorded_call(self, key: str) -> Call | None:
         """The successful call that was asked under this key, if there is one."""
@@ -340,6 +383,12 @@ class Ledger:
         for found in self.rows(wanted.order_by(CANDIDATES.c.leaf, CANDIDATES.c.number)):
             yield Brief.model_validate_json(found["brief"]), Row.model_validate_json(found["row"])
 
+    def decisions(self, before: float) -> list[Review]:
+        """What people have decided until then (seconds since the epoch) of candidates that wait, and what no graph has gone on by yet."""
+        r = REVIEWS.c
+        due = sa.select(REVIEWS).where(r.decision != "skip", r.undone_at.is_(None), r.taken_at.is_(None), r.at <= before)
+        return [Review.of(row) for row in self.rows(due.order_by(r.id))]
+
     def spent(self) -> dict[str, Spent]:
         """What each leaf's calls have cost so far, those that failed included."""
         c, number, total = CALLS.c, sa.func.count, sa.func.sum
@@ -351,15 +400,12 @@ class Ledger:
 
     # -- the writer thread ---------------------------------------------------------------------------------------------
 
-    def _check_schema(self, read_only: bool) -> None:
-        if not sa.inspect(self._engine).has_table(META.name):
+    def _check_schema(self) -> None:
+        found = _schema(self.path)
+        if found is None:
             raise RunFolderError(f"{self.path}: there is no ledger in it")
-        with self._engine.begin() as conn:
-            found = conn.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
-            if found is None and not read_only:
-                conn.execute(META.insert(), {"key": "schema", "value": SCHEMA_VERSION})
-            elif found != SCHEMA_VERSION:
-                raise RunFolderError(f"{self.path}: made by another version (schema {found}, expected {SCHEMA_VERSION})")
+        if found != SCHEMA_VERSION:
+            raise RunFolderError(f"{self.path}: made by another version (schema {found}, expected {SCHEMA_VERSION})")
 
     def _write(self, kind: str, candidate: str, values: Mapping[str, Any]) -> Awaitable[None]:
         """Queue a write, now; what is returned is done when it is on disk."""
@@ -441,6 +487,8 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "finish": (
         "UPDATE candidates SET state = :state, stage = :stage, code = :code, detail = :detail, "
         '"row" = :row, lineage = :lineage, ended_at = :ended_at WHERE id = :id',
+        "UPDATE reviews SET taken_at = :ended_at WHERE candidate = :id AND :state IN ('accepted', 'rejected') "
+        "AND decision <> 'skip' AND undone_at IS NULL AND taken_at IS NULL",
     ),
     "leaf": (_insert(LEAVES),),
     "meta": (_insert(META),),
@@ -481,11 +529,33 @@ def _tell(waiting: Iterable[asyncio.Future[None]], fault: Exception | None) -> N
             done.set_exception(fault)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, read_only: bool = False) -> sqlite3.Connection:
+    if read_only:
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10, check_same_thread=False)
     connection = sqlite3.connect(path, timeout=10, check_same_thread=False)
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def _schema(path: Path) -> int | None:
+    """The version of a ledger; None where there is none."""
+    if not path.is_file():
+        return None
+    with closing(_connect(path, read_only=True)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            return None
+        found = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    return None if found is None else int(found[0])
+
+
+def _make_tables(path: Path) -> None:
+    """Make a ledger, or what one of an older version lacks."""
+    engine = sa.create_engine("sqlite://", creator=lambda: _connect(path))
+    with engine.begin() as conn:
+        metadata.create_all(conn)
+        conn.execute(sa.text("INSERT OR REPLACE INTO meta (key, value) VALUES ('schema', :version)"), {"version": str(SCHEMA_VERSION)})
+    engine.dispose()
 
 
 def _disk_error(path: Path, fault: DatabaseError | sqlite3.DatabaseError) -> DiskError:

@@ -232,6 +232,19 @@ class Answers(Part):
     """a reward model: a folder or hub name of transformers, or the address of a server that has `/pooling`"""
 
 
+class ReviewRule(Part):
+    """Which rows that passed everything wait for a person before they are admitted. (A divided panel, or what no gate can measure, waits
+    too, whatever stands here.)"""
+
+    share: float = Field(0.0, ge=0, le=1)
+    """an audit sample: of all rows, drawn by the run's seed"""
+    leaves: list[str] = []
+    """all rows of leaves that fit one of these globs"""
+    panel_below: float | None = Field(None, ge=1, le=5)
+    """rows whose median of the panel's votes is below"""
+    critic_below: float | None = Field(None, ge=1, le=5)
+
+
 class Limits(Part):
     """When to stop before the quota is met. None means no limit."""
 
@@ -323,6 +336,7 @@ class Recipe(Part):
     panel: Panel = Panel()
     judges: Judges = Judges()
     answers: Answers = Answers()
+    review: ReviewRule = ReviewRule()
     limits: Limits = Limits()
     gates: dict[str, dict[str, Any] | Literal[False]] = {}
     """settings by gate name, or `false` to leave a gate out; a gate that is not named runs with its defaults"""

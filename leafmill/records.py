@@ -312,6 +312,29 @@ class Vote(Record):
         return self.score if self.expected is None else self.expected
 
 
+Judged = Literal["accept", "reject", "edit"]
+
+
+class Review(Record):
+    """What a person decided of a candidate that waited for it."""
+
+    candidate: str
+    reviewer: str
+    decision: Judged
+    code: str = ""
+    """why it is rejected: the last part of the candidate's code, `review.<code>`"""
+    note: str = ""
+    row: Row | None = None
+    """of an edit: the row as it shall be"""
+    at: float
+    """seconds since the epoch"""
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any]) -> Review:
+        """From the ledger's columns."""
+        return cls.model_validate({name: columns[name] for name in cls.model_fields})
+
+
 class Seat(NamedTuple):
     """A place on the panel: an annotator, and the alias of the model that plays it there; "" where variants have their own."""
 

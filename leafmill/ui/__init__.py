@@ -1,0 +1,1 @@
+"""The web pages over the ledgers of a runs folder: `leafmill ui`."""

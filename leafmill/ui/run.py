@@ -1,0 +1,7 @@
+"""The page `run`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter()
