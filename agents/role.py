@@ -40,7 +40,7 @@ BUILT_IN = Path(__file__).parent.parent / "prompts"
 
 NODES = frozenset(
     {"write", "screen", "evolve", "compare", "answer", "use_tools", "call_tools", "vote", "check", "follow_up", "annotate", "criticise"}
-    | {"arbitrate", "agree", "score", "admit", "reject"}
+    | {"arbitrate", "agree", "score", "wait", "review", "admit", "reject"}
 )
 """What the candidate's graph calls its own nodes and the gates at their doors: no role can have such a name, as own roles are nodes too."""
 

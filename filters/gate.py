@@ -108,12 +108,15 @@ async def judge(gate: Gate, subject: Subject) -> Verdict:
         return verdict(gate, "error", f"{gate.name}_crashed", exception=type(fault).__name__, message=str(fault)[:500])
 
 
-async def refusal(gates: Iterable[Gate], subject: Subject, note: Callable[[Verdict], None] = lambda verdict: None) -> Verdict | None:
-    """Ask gates in their order until one does not accept; that verdict, or None when all do. Each verdict is noted."""
+async def refusal(
+    gates: Iterable[Gate], subject: Subject, note: Callable[[Verdict], None] = lambda verdict: None, seen: bool = False
+) -> Verdict | None:
+    """Ask gates in their order until one does not accept; that verdict, or None when all do. Each verdict is noted. `seen`: a person has
+    judged the row, so what a gate cannot measure does not count."""
     for gate in gates:
         given = await judge(gate, subject)
         note(given)
-        if given.decision != "accept":
+        if given.decision != "accept" and not (seen and given.decision == "unscorable"):
             return given
     return None
 

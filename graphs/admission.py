@@ -73,6 +73,7 @@ class Admission:
     def __init__(self, ledger: Ledger, gates: Mapping[str, Sequence[Gate]], quotas: Mapping[str, int], accepted: Mapping[str, int]) -> None:
         self._ledger, self._gates, self._quotas = ledger, gates, quotas
         self._accepted = Counter(accepted)
+        self._held = Counter[str]()
         remembering = (gate for of_leaf in gates.values() for gate in of_leaf if isinstance(gate, Remembering))
         self.memory = tuple({gate.name: gate for gate in remembering}.values())
         """one gate of each kind that remembers, for leaves share what is remembered: that of a leaf which has the gate off, too"""
@@ -80,7 +81,16 @@ class Admission:
         self._one_at_a_time = asyncio.Lock()
 
     def is_full(self, leaf: str) -> bool:
-        return self._accepted[leaf] >= self._quotas[leaf]
+        """Whether as many rows as wanted are in, or will be if nobody objects."""
+        return self._accepted[leaf] + self._held[leaf] >= self._quotas[leaf]
+
+    def held(self, leaf: str) -> int:
+        """Rows that passed everything and wait only for a person to see them."""
+        return self._held[leaf]
+
+    def hold(self, leaf: str, rows: int) -> None:
+        """So many of them more, or less."""
+        self._held[leaf] += rows
 
     def accepted(self, leaf: str) -> int:
         return self._accepted[leaf]
@@ -96,16 +106,19 @@ class Admission:
             door.left_open = min(brief.place, door.left_open or brief.place)
         door.leave(brief.place)
 
-    async def admit(self, brief: Brief, subject: Subject, lineage: Mapping[str, Any], step: Step, was: Row | None = None) -> Ending:
+    async def admit(
+        self, brief: Brief, subject: Subject, lineage: Mapping[str, Any], step: Step, was: Row | None = None, seen: bool = False
+    ) -> Ending:
         """Decide a candidate that passed everything else; return when the decision is on disk.
 
         `was`: what it gave up only after the gates that remember had let it on to be answered. How much they could remember then, is
-        chance; so they are asked about that too, now that it is none.
+        chance; so they are asked about that too, now that it is none. `seen`: a person has accepted it, so it gets in even when the leaf is
+        full.
         """
         door = self._doors[brief.leaf]
         await door.turn(brief.place)
         async with self._one_at_a_time:
-            ending = await self._decide(brief, door, subject, step, was)
+            ending = await self._decide(brief, door, subject, step, was, seen)
             recorded = self._ledger.finish(brief, ending, subject.row, lineage)
             if ending.state == "accepted":
                 self._accepted[brief.leaf] += 1
@@ -116,13 +129,13 @@ class Admission:
         await recorded
         return ending
 
-    async def _decide(self, brief: Brief, door: Door, subject: Subject, step: Step, was: Row | None) -> Ending:
+    async def _decide(self, brief: Brief, door: Door, subject: Subject, step: Step, was: Row | None, seen: bool) -> Ending:
         if door.left_open is not None and door.left_open < brief.place:
             return Ending("open", "admit", "halted", "a candidate before it was left open")
-        if self.is_full(brief.leaf):
+        if self.is_full(brief.leaf) and not seen:
             return Ending("rejected", "admit", "quota_met", "good, but the leaf was full")
         for one in [subject] if was is None else [replace(subject, row=was), subject]:
-            verdict = await refusal(self._gates[brief.leaf], one, partial(self._ledger.note_verdict, step))
+            verdict = await refusal(self._gates[brief.leaf], one, partial(self._ledger.note_verdict, step), seen)
             if verdict is not None:
                 return Ending(ENDS[verdict.decision], "admit", verdict.code, verdict.sentence)
         return Ending("accepted", "admit")

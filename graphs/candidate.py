@@ -11,13 +11,15 @@
                 or    vote                                             several at once, of which one is chosen, or none
         =check=>      follow_up =screen=> ANSWER                       while a conversation has exchanges left
     criticise =agree=> arbitrate =agree=>                              where the panel is divided
+    (any door)         wait -> review                                  for a person: and on from behind that door, or to `reject`
 
 An arrow with a name is an agent's door: what it made passes the gates of that stage before it goes on. Any gate, and any failed call, ends
 a candidate: `reject` decides what did not get in.
 
 Roles of the user's own (`after: answer`) stand behind write, evolve or answer. Every loop has its counter in the state and its bound
-in the recipe's `flow`. A call that fails ends the candidate `errored`, a gate that cannot measure or a panel that is split leaves
-it `waiting` for a person, a gate that refuses ends it `rejected`: always with the stage, a code and a sentence.
+in the recipe's `flow`. A call that fails ends the candidate `errored`, a gate that refuses ends it `rejected`. A gate that cannot
+measure, a panel that is split, or the recipe's `review:` rule leaves it `waiting` at `review`, which is LangGraph's `interrupt`. Always
+with the stage, a code and a sentence.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from graphs.steps.evolve import compare, evolve
 from graphs.steps.follow_up import follow_up
 from graphs.steps.judge import agree, annotate, arbitrate, criticise
 from graphs.steps.node import gated, node
+from graphs.steps.review import review, wait, whether
 from graphs.steps.use_tools import call_tools, use_tools
 from graphs.steps.vote import vote
 from graphs.steps.write import write
@@ -90,7 +93,7 @@ def build(shape: Shape = WHOLE) -> CompiledStateGraph[State, Context, State, Sta
 
     def add(name: str, work: Work, then: str, *instead: str) -> None:
         """A node, what comes after it, and where else it may send a candidate; any may end it. `answer` is whichever node answers it."""
-        wanted = [place for one in (then, *instead, "reject") for place in (sorted(shape.answering) if one == "answer" else [one])]
+        wanted = [place for one in (then, *instead, "reject", "wait") for place in (sorted(shape.answering) if one == "answer" else [one])]
         graph.add_node(name, node(name, work, then), destinations=tuple(dict.fromkeys(wanted)))
 
     def chain(stage: str, works: Mapping[str, Work], door: str, gates: Work, then: str, *instead: str) -> None:
@@ -127,7 +130,12 @@ def build(shape: Shape = WHOLE) -> CompiledStateGraph[State, Context, State, Sta
     if shape.scored:
         add("score", partial(score, criticised=shape.criticised), "admit", "evolve", "criticise" if shape.criticised else "answer")
     add("admit", admit, END)
-    add("reject", reject, END)
+    graph.add_node("wait", node("wait", wait, END))
+    graph.add_conditional_edges("wait", whether, ["review", "reject"])
+    others = ("evolve", "answer", "follow_up") if shape.converses else ("evolve", "answer")
+    add("review", partial(review, settled=then), then, "annotate", *dict.fromkeys(("admit", *others)))
+    graph.add_node("reject", node("reject", reject, END))
+    graph.add_edge("reject", END)
     return graph.compile()
 
 

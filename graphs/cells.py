@@ -100,6 +100,17 @@ class Cells:
         self._settle(brief.cell)
         return None
 
+    def reopen(self, brief: Brief) -> int | None:
+        """A row that was to be accepted is not: a person objects. When that leaves a hole: how many have been tried in it."""
+        if brief.cell in self._settled:
+            tries = self._settled.pop(brief.cell)
+            self._sum -= tries
+            self._going[brief.cell] = _Cell(tries=tries)
+        cell = self._going[brief.cell]
+        cell.undecided += 1
+        cell.accepted = False
+        return self.end(brief, accepted=False)
+
     def drop(self, everything: bool) -> Iterator[Brief]:
         """Those that will never begin: they would not be among the first `most`; or `everything`, for the leaf goes no further."""
         while self._waiting:

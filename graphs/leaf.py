@@ -1,6 +1,6 @@
 """The loop of one leaf: brief, produce, count, until the quota of accepted rows is met or there is a reason why not.
 
-    plan -> produce -> tally -> END     met | starved(reason) | budget(reason) | stopped
+    plan -> produce -> tally -> END     met | waiting(reason) | starved(reason) | budget(reason) | stopped
      ^                   |
      '----- not yet -----'
 
@@ -17,7 +17,7 @@ import contextvars
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -28,16 +28,18 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
 from agents import planner
+from filters.review import holds
 from graphs import candidate
 from graphs.admission import Admission
 from graphs.briefs import Briefs
 from graphs.cells import Cells
 from graphs.slots import Slots
+from graphs.waiting import Waiting
 from leafmill import telemetry
 from leafmill.errors import Halted, OtherRecipeError, TaxonomyError
 from leafmill.ledger import CANDIDATES, Ending
 from leafmill.log import CANDIDATE, INFO, LEAF, event
-from leafmill.records import Brief
+from leafmill.records import Brief, Review
 from taxonomy import Leaf
 
 AHEAD = 64
@@ -47,7 +49,7 @@ AHEAD = 64
 class Outcome(NamedTuple):
     """Why a leaf stopped."""
 
-    state: Literal["met", "starved", "budget", "stopped"]
+    state: Literal["met", "waiting", "starved", "budget", "stopped"]
     reason: str = ""
 
 
@@ -68,6 +70,7 @@ class LeafJob:
     graph: CompiledStateGraph[candidate.State, candidate.Context, candidate.State, candidate.State]
     admission: Admission
     slots: Slots
+    waiting: Waiting
     halted: Callable[[], Outcome | None]
     """the outcome of a run that goes no further, or None"""
     group: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
@@ -109,7 +112,9 @@ class LeafJob:
                     self._open[brief.id] = brief
             else:
                 self.counts[state] += 1
-                if (attempt := self.cells.end(brief, state == "accepted")) is not None:
+                held = state == "waiting" and holds(code)
+                self.admission.hold(self.leaf.path, held)
+                if (attempt := self.cells.end(brief, held or state == "accepted")) is not None:
                     self._check_axes(brief)
                     self._fill(brief, attempt)
 
@@ -126,17 +131,22 @@ class LeafJob:
         return self.counts["accepted"]
 
     @property
+    def filled(self) -> int:
+        """Rows that are in, and those that passed everything and wait by the recipe's `review:` rule: they count until a person objects."""
+        return self.accepted + self.admission.held(self.leaf.path)
+
+    @property
     def started(self) -> int:
         return sum(self.counts.values()) + self.under_way
 
     @property
     def progress(self) -> float:
         """How near the leaf is to its quota, were all under way accepted."""
-        return (self.accepted + self.under_way) / self.target
+        return (self.filled + self.under_way) / self.target
 
     @property
     def is_over(self) -> bool:
-        return self.accepted >= self.target or self.halted() is not None
+        return self.filled >= self.target or self.halted() is not None
 
     @property
     def wanted(self) -> int:
@@ -145,8 +155,8 @@ class LeafJob:
         if self.is_over:
             return 0
         decided = sum(self.counts.values())
-        likely = (self.accepted + 1) / (decided + 1)
-        return max(0, math.ceil((self.target - self.accepted) / likely) - self.under_way - self.cells.waiting)
+        likely = (self.filled + 1) / (decided + 1)
+        return max(0, math.ceil((self.target - self.filled) / likely) - self.under_way - self.cells.waiting)
 
     @property
     def is_hungry(self) -> bool:
@@ -183,34 +193,84 @@ class LeafJob:
 
     async def carry(self, brief: Brief) -> None:
         """Carry one candidate from its brief to its end."""
-        decided, began = False, time.monotonic()
+        ending = None
         try:
-            begun = self.context.ledger.begin(brief)  # its first call is on disk no earlier, so that need not wait for it
-            config: Any = {"recursion_limit": candidate.RECURSION_LIMIT, "run_name": brief.id}
-            with telemetry.candidate(self.context.ledger.path.parent.name, brief.leaf, brief.id) as span:
-                final = await self.graph.ainvoke(candidate.start(brief), config, context=self.context)
-                ending = final["ending"]
-                span.ended(ending.state, ending.code)
-            await begun
-            seconds = time.monotonic() - began
-            about = {"leaf": brief.leaf, "number": brief.number, "state": ending.state, "stage": ending.stage, "code": ending.code}
-            event(CANDIDATE, INFO, "candidate ended", candidate=brief.id, **about, seconds=seconds)
+            ending = await self._carry(brief)
             if ending.state == "open":
                 self._open[brief.id] = brief
                 return
-            decided = True
-            if (attempt := self.cells.end(brief, ending.state == "accepted")) is not None and ending.code != "quota_met":
+            held = ending.state == "waiting" and holds(ending.code)
+            if (attempt := self.cells.end(brief, held or ending.state == "accepted")) is not None and ending.code != "quota_met":
                 self._fill(brief, attempt)
-            self.counts[ending.state] += 1
-            self.new[ending.state] += 1
-            if ending.state != "accepted":
-                self.codes[ending.code] += 1
+            self._count(ending)
         finally:
-            self.under_way -= 1
-            self.admission.leave(brief, decided)
-            self.give_back(brief)
-            self.look()
-            self.ended()
+            self._leave(brief, ending)
+
+    async def resume(self, brief: Brief, was: str, decided: Review) -> None:
+        """Carry on one that waited, with the code `was`, by what a person decided. One that is not where it waited any more (an older run,
+        a ledger without its checkpoints) is carried there again from its recorded calls first."""
+        self.under_way += 1
+        self.admission.enter(brief)
+        ending = None
+        try:
+            there = await self.waiting.holds(brief.id)
+            ending = None if there else await self._carry(brief, awaited=True)
+            if ending is None or ending.state == "waiting":
+                ending = await self._through(brief, self.waiting.resume(self.graph, decided, self.context))
+            if ending.state == "open":
+                return
+            self.counts["waiting"] -= 1
+            self._count(ending)
+            if holds(was):
+                self.admission.hold(self.leaf.path, -1)
+                if ending.state != "accepted" and (attempt := self.cells.reopen(brief)) is not None and self.outcome is None:
+                    self._fill(brief, attempt)
+        finally:
+            self._leave(brief, ending)
+
+    async def _carry(self, brief: Brief, awaited: bool = False) -> Ending:
+        """From the brief to the end, or to where it waits for a person."""
+        begun = self.context.ledger.begin(brief)  # its first call is on disk no earlier, so that need not wait for it
+        config: Any = {"recursion_limit": candidate.RECURSION_LIMIT, "run_name": brief.id}
+        state: candidate.State = {**candidate.start(brief), "awaited": awaited}
+        ending = await self._through(brief, self.graph.ainvoke(state, config, context=self.context), hold=True)
+        await begun
+        return ending
+
+    async def _through(self, brief: Brief, going: Awaitable[Any], hold: bool = False) -> Ending:
+        """Let its graph go until it stops, and tell of it. `hold`: put down one that waits."""
+        began = time.monotonic()
+        with telemetry.candidate(self.context.ledger.path.parent.name, brief.leaf, brief.id) as span:
+            final = await going
+            ending: Ending = final["ending"]
+            span.ended(ending.state, ending.code)
+        if hold and ending.state == "waiting":
+            final.pop("__interrupt__")  # LangGraph's own, beside the state
+            await self.waiting.hold(self.graph, final, self.context)
+        about = {"leaf": brief.leaf, "number": brief.number, "state": ending.state, "stage": ending.stage, "code": ending.code}
+        event(CANDIDATE, INFO, "candidate ended", candidate=brief.id, **about, seconds=time.monotonic() - began)
+        return ending
+
+    def _count(self, ending: Ending) -> None:
+        self.counts[ending.state] += 1
+        self.new[ending.state] += 1
+        if ending.state != "accepted":
+            self.codes[ending.code] += 1
+
+    def _leave(self, brief: Brief, ending: Ending | None) -> None:
+        """A candidate's graph has stopped; without an ending, or with it open, it is not decided."""
+        self.under_way -= 1
+        self.admission.leave(brief, ending is not None and ending.state != "open")
+        self.give_back(brief)
+        self.look()
+        self.ended()
+
+    async def settle(self) -> None:
+        """What people decided while the leaf was over may have changed its outcome."""
+        now = _outcome(self)
+        if now is not None and self.outcome is not None and self.outcome.state in ("waiting", "starved") and now != self.outcome:
+            self.outcome = now
+            await self.context.ledger.note_leaf(self.leaf.path, self.target, *now)
 
     async def close_open(self) -> None:
         """The leaf is full: what was left open ends too, unless a larger quota takes it up again."""
@@ -274,7 +334,7 @@ async def produce(state: State, runtime: Runtime[LeafJob]) -> State:
 
 
 async def tally(state: State, runtime: Runtime[LeafJob]) -> State:
-    """Met, starved, out of budget, stopped: or not yet."""
+    """Met, waiting for a person, starved, out of budget, stopped: or not yet."""
     job = runtime.context
     job.outcome = _outcome(job)
     if job.outcome is not None:
@@ -303,6 +363,9 @@ def _outcome(job: LeafJob) -> Outcome | None:
         return Outcome("met")
     if halted := job.halted():
         return halted
+    if job.filled >= job.target:
+        held = job.filled - job.accepted
+        return Outcome("waiting", f"{held} of the rows wait for a person: look at them with `leafmill review`, then run again")
     decided = sum(job.counts.values())
     if decided >= job.cells.most:
         codes = ", ".join(f"{count} {code}" for code, count in job.codes.most_common(4))

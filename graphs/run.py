@@ -14,11 +14,13 @@ import gc
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import sqlalchemy as sa
 
 from agents.chat import Chat
 from agents.grounding_judge import judge_of
@@ -28,14 +30,14 @@ from agents.models.endpoint import Endpoint
 from agents.models.governor import Governor
 from agents.role import After
 from agents.role_gate import role_gates
-from filters import catalogue
+from filters import catalogue, review
 from filters.contamination.gate import Contamination
 from filters.contamination.testsets import dump
 from filters.critic import Critic
 from filters.gate import Gate, Stage, Subject
 from filters.grounding import Grounding
 from filters.memory import restore
-from graphs import candidate, gold, leaf, seeds
+from graphs import about, candidate, gold, leaf, seeds
 from graphs.admission import Admission
 from graphs.axes import with_own_axes
 from graphs.briefs import Briefs
@@ -45,10 +47,12 @@ from graphs.interrupt import interruptible
 from graphs.players import answers_of, flow_of, seats_of
 from graphs.prepare import Prepared
 from graphs.slots import Slots
+from graphs.waiting import Waiting
 from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, Halted, JudgeError, LeafmillError, RunFolderError
-from leafmill.ledger import Ledger
+from leafmill.ledger import CANDIDATES, Ledger
 from leafmill.log import ERROR, INFO, RUN, WARNING, event
-from leafmill.recipe import Address, Model, Recipe
+from leafmill.recipe import Address, Model, Recipe, ReviewRule
+from leafmill.records import Brief, Review
 from leafmill.runfolder import RunFolder
 from taxonomy import Leaf, plan_of
 from taxonomy.covering import FACTORS
@@ -62,6 +66,10 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 NO_END = 2**31
 """steps of a leaf's graph: it ends by its outcome"""
+LISTEN = 2.0
+"""seconds between two looks for what people have decided"""
+UNDO = 5.0
+"""seconds in which somebody can take a decision back before a running run goes on by it"""
 ENOUGH = 20
 """candidates that must have ended before a share of errors means anything"""
 
@@ -79,14 +87,16 @@ class Run:
     stopping: asyncio.Event
     budget: Budget
     """what earlier runs in this folder spent is in it"""
+    waiting: Waiting
     began: float = field(default_factory=time.monotonic)
     failure: str = ""
     interrupted: bool = False
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, prepared: Prepared, folder: RunFolder, say: Say = print) -> AsyncIterator[Run]:
-        """Get ready to run: everything that can fail before the first call fails here, with its own error."""
+    async def open(cls, prepared: Prepared, folder: RunFolder, say: Say = print, command: str = "") -> AsyncIterator[Run]:
+        """Get ready to run: everything that can fail before the first call fails here, with its own error. `command`: by which a person
+        goes on with it."""
         recipe = prepared.recipe
         async with AsyncExitStack() as stack:
             stack.enter_context(folder.claimed())
@@ -101,9 +111,11 @@ class Run:
             prepared = await with_own_axes(prepared, chat, say)
             resources = await _open_resources(prepared, folder, stack, say)
             await _note_factors(prepared, ledger)
-            run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), budget)
+            waiting = await stack.enter_async_context(Waiting.open(folder.ledger))
+            run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), budget, waiting)
             await run._assemble(resources, await _open_reward(prepared, stack, say))
-            yield run
+            async with run._on_record(command):
+                yield run
 
     async def go(self, *, try_judges: bool = True) -> None:
         """Run all leaves to their outcome, if the judges stand the trial on gold rows. Raises JudgeError, or the first EndpointError or
@@ -118,15 +130,71 @@ class Run:
             if try_judges and any(not job.is_over for job in self.jobs):
                 await self._try_judges()
             try:
+                await self._resume_decided()
                 async with asyncio.TaskGroup() as group:
+                    going = []
                     for job in self.jobs:
                         job.group = group
-                        group.create_task(graph.ainvoke({}, config, context=job), name=job.leaf.path)
+                        going.append(group.create_task(graph.ainvoke({}, config, context=job), name=job.leaf.path))
+                    group.create_task(self._listen(going, group), name="decisions")
             except BaseExceptionGroup as faults:
                 first = _first(faults)
                 event(RUN, ERROR, "run failed", run=self.folder.path.name, error=type(first).__name__)
                 raise first from faults
+            for job in self.jobs:
+                await job.settle()
         self._tell_end()
+
+    async def _resume_decided(self) -> None:
+        """First of all, those go on that people have decided meanwhile: what becomes of them is part of what the leaves have."""
+        free = asyncio.Semaphore(self.prepared.recipe.in_flight)
+
+        async def one(decided: Review) -> None:
+            async with free:
+                await self._resume(decided)
+
+        async with asyncio.TaskGroup() as group:
+            for decided in self.ledger.decisions(before=time.time()):
+                group.create_task(one(decided), name=decided.candidate)
+
+    async def _listen(self, going: Sequence[asyncio.Task[Any]], group: asyncio.TaskGroup) -> None:
+        """While leaves go, go on with what people decide; not at once, so that they can undo it."""
+        begun = set[str]()
+        while not all(task.done() for task in going):
+            await asyncio.wait(going, timeout=LISTEN)
+            for decided in () if self.stopping.is_set() else self.ledger.decisions(before=time.time() - UNDO):
+                if decided.candidate not in begun:
+                    begun.add(decided.candidate)
+                    group.create_task(self._resume(decided, begun), name=decided.candidate)
+
+    async def _resume(self, decided: Review, begun: set[str] | None = None) -> None:
+        """Of a leaf that is not in this run, or with the run stopping, a decision stays what it is: the next run goes on by it."""
+        c = CANDIDATES.c
+        found = self.ledger.rows(sa.select(c.leaf, c.brief, c.state, c.code).where(c.id == decided.candidate))
+        job = next((job for job in self.jobs if found and job.leaf.path == found[0]["leaf"]), None)
+        if job is not None and found[0]["state"] == "waiting" and not self.stopping.is_set():
+            await job.resume(Brief.model_validate(found[0]["brief"]), found[0]["code"], decided)
+            if begun is not None:
+                begun.discard(decided.candidate)  # one that waits again can be decided again
+
+    @asynccontextmanager
+    async def _on_record(self, command: str) -> AsyncIterator[None]:
+        """The ledger says whose process this is, and how it ended."""
+        told = about.process(command)
+        await self.ledger.set_meta("process", told)
+        code = 1
+        try:
+            yield
+            code = self.exit_code
+        except LeafmillError as fault:
+            code = fault.exit_code
+            raise
+        except asyncio.CancelledError:
+            code = EXIT_INTERRUPTED
+            raise
+        finally:
+            with suppress(RunFolderError):  # a ledger that cannot be written has been told of already
+                await self.ledger.set_meta("process", {**told, "ended_at": time.time(), "exit_code": code})
 
     async def _try_judges(self) -> None:
         """A run that is stopped meanwhile, or whose budget is used up, ends as any other; none goes on with judges that were not tried."""
@@ -213,6 +281,8 @@ class Run:
             for one in self.prepared.leaves
         }
         graphs = {shape: candidate.build(shape) for shape in set(shapes.values())}
+        for key, told in (("leaves", about.leaves(self.prepared)), ("roles", about.roles(self.prepared)), ("graphs", about.graphs(shapes))):
+            await self.ledger.set_meta(key, told)
         embedder = resources.get("semantic", {}).get("embedder")
         for one in self.prepared.leaves:
             flow = flow_of(recipe.flow, one)
@@ -240,6 +310,7 @@ class Run:
                     graph=graphs[shapes[one.path]],
                     admission=admission,
                     slots=self.slots,
+                    waiting=self.waiting,
                     halted=partial(self.halted, one.path),
                     ended=self._watch_errors,
                 )
@@ -456,6 +527,8 @@ def _gates(prepared: Prepared, one: Leaf, resources: Mapping[str, Mapping[str, A
             by_stage.setdefault(stage, []).append(gate)
     for kept in role_gates(chat, one, {**prepared.recipe.gates, **of_leaf}):
         by_stage.setdefault(kept.stage[0], []).append(kept)
+    if (rule := prepared.recipe.review) != ReviewRule():
+        by_stage.setdefault("score", []).append(review.Review(rule))
     return by_stage
 
 

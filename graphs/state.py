@@ -20,7 +20,7 @@ from filters.scoring.reward import Rewarding
 from graphs.admission import Admission
 from leafmill.ledger import Ending, Ledger, Step
 from leafmill.recipe import Answers, Flow
-from leafmill.records import Brief, Mode, Row, Seat, Vote
+from leafmill.records import Brief, Mode, Review, Row, Seat, Vote
 from taxonomy import Leaf
 from taxonomy.tools import ToolTask
 
@@ -86,6 +86,12 @@ class State(TypedDict, total=False):
     closed: str
     """why a conversation ended before it had the exchanges that its brief asks for"""
     lineage: list[dict[str, Any]]
+    review: Review | None
+    """what a person decided when it waited for one"""
+    awaited: bool
+    """it was decided by a person already, and is carried to where it waited once more: whether its leaf is full does not matter"""
+    seen: bool
+    """a person has judged the row with its answer: what cannot be measured no longer holds it up"""
     fallback: Ending | None
     """the ending of a candidate that was sent back, should its evolution fail"""
     ending: Ending | None

@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 from sqlalchemy.exc import DatabaseError
 
-from leafmill.errors import DiskError, RunFolderError
+from leafmill.errors import DiskError, OtherVersionError, RunFolderError
 from leafmill.records import Brief, Review, Row, State, Usage, Verdict, Vote
 
 SCHEMA_VERSION = 4
@@ -299,7 +299,7 @@ class Ledger:
                 self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
                 self._thread.start()
         except (DatabaseError, sqlite3.DatabaseError) as fault:
-            raise _disk_error(path, fault) from fault
+            raise disk_error(path, fault) from fault
 
     def __enter__(self) -> Ledger:
         return self
@@ -351,6 +351,14 @@ class Ledger:
         """Queue a vote; it is committed before, or together with, anything that is queued after it."""
         self._note("vote", step.candidate, {**dict(vote), "candidate": step.candidate, "seq": step.seq, "at": time.time()})
 
+    def note_taken(self, candidate: str) -> None:
+        """Queue that a graph has gone on by what was decided of a candidate. To finish it as accepted or rejected says so as well."""
+        self._note("taken", candidate, {"id": candidate, "at": time.time()})
+
+    def forget_from(self, step: Step) -> None:
+        """Queue that a candidate's verdicts and votes from this step on count no more: it goes on from there once again."""
+        self._note("forget", step.candidate, {"id": step.candidate, "seq": step.seq})
+
     def finish(self, brief: Brief, ending: Ending, row: Row | None = None, lineage: Mapping[str, Any] | None = None) -> Awaitable[None]:
         """Decide a candidate, in one transaction; when it is done, the decision is on disk."""
         made = {"row": row and row.model_dump_json(), "lineage": None if lineage is None else _json(lineage)}
@@ -370,7 +378,7 @@ class Ledger:
             with self._engine.connect() as conn:
                 return [dict(r) for r in conn.execute(query).mappings()]
         except DatabaseError as fault:
-            raise _disk_error(self.path, fault) from fault
+            raise disk_error(self.path, fault) from fault
 
     def meta(self, key: str) -> Any:
         found = self.rows(sa.select(META.c.value).where(META.c.key == key))
@@ -405,7 +413,7 @@ class Ledger:
         if found is None:
             raise RunFolderError(f"{self.path}: there is no ledger in it")
         if found != SCHEMA_VERSION:
-            raise RunFolderError(f"{self.path}: made by another version (schema {found}, expected {SCHEMA_VERSION})")
+            raise OtherVersionError(f"{self.path}: made by another version (schema {found}, expected {SCHEMA_VERSION})")
 
     def _write(self, kind: str, candidate: str, values: Mapping[str, Any]) -> Awaitable[None]:
         """Queue a write, now; what is returned is done when it is on disk."""
@@ -447,7 +455,7 @@ class Ledger:
                         self._writer.executemany(sql, values)
             except sqlite3.DatabaseError as found:
                 # Nothing of the batch is on disk. A ledger that cannot record must not let the run go on spending.
-                fault = self._broken = _disk_error(self.path, found)
+                fault = self._broken = disk_error(self.path, found)
             except Exception as found:  # a bug: hand it to those who wait, who would hang otherwise
                 fault, self._broken = found, DiskError(f"{self.path}: the ledger's writer failed: {found!r}")
         waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
@@ -475,11 +483,17 @@ def _insert(table: sa.Table, *names: str) -> str:
     return f'INSERT OR REPLACE INTO "{table.name}" ({columns}) VALUES ({values})'
 
 
+_DUE = "decision <> 'skip' AND undone_at IS NULL AND taken_at IS NULL"
+"""a decision that no graph has gone on by yet"""
 _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "begin": (
         "DELETE FROM verdicts WHERE candidate = :id",
         "DELETE FROM votes WHERE candidate = :id",
         _insert(CANDIDATES, "id", "leaf", "number", "language", "brief", "state", "begun_at"),
+    ),
+    "forget": (
+        "DELETE FROM verdicts WHERE candidate = :id AND seq >= :seq",
+        "DELETE FROM votes WHERE candidate = :id AND seq >= :seq",
     ),
     "call": (_insert(CALLS),),
     "verdict": (_insert(VERDICTS),),
@@ -487,9 +501,9 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "finish": (
         "UPDATE candidates SET state = :state, stage = :stage, code = :code, detail = :detail, "
         '"row" = :row, lineage = :lineage, ended_at = :ended_at WHERE id = :id',
-        "UPDATE reviews SET taken_at = :ended_at WHERE candidate = :id AND :state IN ('accepted', 'rejected') "
-        "AND decision <> 'skip' AND undone_at IS NULL AND taken_at IS NULL",
+        f"UPDATE reviews SET taken_at = :ended_at WHERE candidate = :id AND {_DUE} AND :state IN ('accepted', 'rejected')",
     ),
+    "taken": (f"UPDATE reviews SET taken_at = :at WHERE candidate = :id AND {_DUE}",),
     "leaf": (_insert(LEAVES),),
     "meta": (_insert(META),),
 }
@@ -497,11 +511,12 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
 
 
 def _grouped(writes: Iterable[_Write]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
-    """What to execute for a batch. The order among kinds matters in one case: what is written of a candidate before it is begun again."""
+    """What to execute for a batch. The order among kinds matters in one case: what is written of a candidate before it is begun again, or
+    goes on once more from where it waited."""
     kinds: dict[str, list[Mapping[str, Any]]] = {kind: [] for kind in _STATEMENTS}
     touched: set[str] = set()
     for write in writes:
-        if write.kind == "begin" and write.candidate in touched:
+        if write.kind in ("begin", "forget") and write.candidate in touched:
             yield from _statements(kinds)
             kinds, touched = {kind: [] for kind in _STATEMENTS}, set()
         touched.add(write.candidate)
@@ -558,7 +573,8 @@ def _make_tables(path: Path) -> None:
     engine.dispose()
 
 
-def _disk_error(path: Path, fault: DatabaseError | sqlite3.DatabaseError) -> DiskError:
+def disk_error(path: Path, fault: DatabaseError | sqlite3.DatabaseError) -> DiskError:
+    """What to tell of a ledger that SQLite cannot work with."""
     cause = fault.orig if isinstance(fault, DatabaseError) else fault
     kind = "cannot be read or written" if isinstance(cause, sqlite3.OperationalError) else "is damaged"
     return DiskError(f"{path}: the ledger {kind}: {cause}. What was recorded before is kept; free space or rights, then run again")

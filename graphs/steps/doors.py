@@ -42,6 +42,8 @@ async def check(state: State, context: Context, step: Step) -> Update:
     if verdict is None:
         mended = mend("check", state, context, step)
         return {**mended, "goto": "follow_up"} if goes_on(state) else mended
+    if state.get("seen"):  # it is as a person wants it
+        return {"ending": ending_of("check", verdict)}
     if state.get("earlier") is not None and verdict.decision != "error":  # the answer that it should take the place of stays
         return revise.give_back(state, context, {"step": step.name, "refused": verdict.code, "stays": False})
     evolved = standing(state)

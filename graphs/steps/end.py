@@ -25,7 +25,7 @@ async def score(state: State, context: Context, step: Step, criticised: bool = T
     ending, back = ending_of("score", verdict), SEND_BACK.get(verdict.code)
     if back == "evolve" and (state["row"].history or state["brief"].mode.tools != "none"):
         back = None  # a later message stands where it does because of those before it; a task for tools is never evolved
-    if back is None or state["returned"] >= context.flow.score_returns:
+    if back is None or state.get("seen") or state["returned"] >= context.flow.score_returns:
         return {"ending": ending}
     sent: Update = {"returned": state["returned"] + 1, "fallback": ending}
     if back == "evolve":
@@ -38,12 +38,13 @@ async def score(state: State, context: Context, step: Step, criticised: bool = T
 async def admit(state: State, context: Context, step: Step) -> Update:
     """The serial reducer: of near-twins in flight at once, exactly one gets in."""
     context.at_the_door(state["brief"])
-    ending = await context.admission.admit(state["brief"], subject_of(state), lineage_of(state), step, state["eliminated"])
+    seen = state.get("seen", False)
+    ending = await context.admission.admit(state["brief"], subject_of(state), lineage_of(state), step, state["eliminated"], seen=seen)
     return {"ending": ending}
 
 
 async def reject(state: State, context: Context, step: Step) -> Update:
-    """Decide what did not get in: rejected, errored or waiting; or left open for the next run. Its row is kept for those who look."""
+    """Decide what did not get in: rejected or errored; or left open for the next run. Its row is kept for those who look."""
     ending = state.get("ending") or Ending("errored", "graph", "no_ending", "the graph ended without a reason")
     await context.ledger.finish(state["brief"], ending, state["row"], lineage_of(state))
     return {"ending": ending}

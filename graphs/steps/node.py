@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from langgraph.graph import END
 from langgraph.runtime import Runtime
@@ -23,7 +23,7 @@ from leafmill.records import Evolution, Verdict
 
 def node(name: str, work: Work, then: str) -> Node:
     """Number the step, end the candidate when its leaf is full or the run halts, turn a failed call into the state `errored`, and go on:
-    to `then` unless the work says otherwise, to `reject` when the candidate has ended."""
+    to `then` unless the work says otherwise; when the candidate has ended, to `reject`, or to `wait` for a person."""
 
     async def run(state: State, runtime: Runtime[Context]) -> Command[str]:
         context, brief = runtime.context, state["brief"]
@@ -31,10 +31,12 @@ def node(name: str, work: Work, then: str) -> Node:
         again = ".again" if state["finding"] else ""
         step = Step(brief.id, brief.leaf, state["seq"] + 1, f"{name}.{state['evolved']}.{state['answered']}{again}")
         if then == END:
-            return Command(update={"seq": step.seq, **await work(state, context, step)})
-        if context.admission.is_full(brief.leaf):
-            update: Update = {"ending": Ending("rejected", name, "quota_met", "the leaf was full before this candidate was done")}
-        elif why := context.halted():
+            update = await work(state, context, step)
+            return Command(update={"seq": step.seq, **update}, goto=_waits(update))
+        by_person = name == "review"
+        if context.admission.is_full(brief.leaf) and not (by_person or state.get("review") or state.get("awaited")):
+            update = {"ending": Ending("rejected", name, "quota_met", "the leaf was full before this candidate was done")}
+        elif not by_person and (why := context.halted()):
             update = {"ending": Ending("open", name, "halted", why)}
         else:
             try:
@@ -45,9 +47,16 @@ def node(name: str, work: Work, then: str) -> Node:
                 update = {"ending": Ending("open", name, "halted", str(fault))}
         goto = update.pop("goto", then)
         goto = answering(brief.mode) if goto == "answer" else goto
-        return Command(update={"seq": step.seq, **update}, goto="reject" if update.get("ending") else goto)
+        if update.get("ending"):
+            goto = _waits(update) or "reject"
+        return Command(update={"seq": step.seq, **update}, goto=goto)
 
     return run
+
+
+def _waits(update: Update) -> Literal["wait"] | tuple[()]:
+    ending = update.get("ending")
+    return "wait" if ending and ending.state == "waiting" else ()
 
 
 def gated(work: Work, stage: str, gates: Work) -> Work:
@@ -77,7 +86,7 @@ async def judged(stage: Stage, state: State, context: Context, step: Step, but: 
     """Ask the gates of a stage in order, `but` some; the first verdict that is not `accept`, or None."""
     subject = subject_in(stage, state, step)
     gates = [gate for gate in context.gates.get(stage, ()) if gate.name not in but]
-    return await refusal(gates, subject, partial(context.ledger.note_verdict, step))
+    return await refusal(gates, subject, partial(context.ledger.note_verdict, step), seen=state.get("seen", False))
 
 
 def subject_in(stage: Stage, state: State, step: Step) -> Subject:
@@ -120,5 +129,7 @@ def lineage_of(state: State) -> dict[str, Any]:
         "critic": critique and {"score": critique.score, **({"misquoted": True} if critique.misquoted else {})},
         "revisions": state["revisions"],
     }
-    found = {"evolutions": evolutions, **judged_}
+    person = state.get("review")
+    reviewed = person and {"decision": person.decision, "reviewer": person.reviewer, "at": person.at}
+    found = {"evolutions": evolutions, **judged_, "review": reviewed}
     return {"made": state["lineage"], **{name: value for name, value in found.items() if value}}
