@@ -206,9 +206,9 @@ class LeafJob:
         finally:
             self._leave(brief, ending)
 
-    async def resume(self, brief: Brief, was: str, decided: Review) -> None:
-        """Carry on one that waited, with the code `was`, by what a person decided. One that is not where it waited any more (an older run,
-        a ledger without its checkpoints) is carried there again from its recorded calls first."""
+    async def resume(self, brief: Brief, held: Ending, decided: Review) -> None:
+        """Carry on one that waits by what a person decided. One whose checkpoint is gone (an older run, a copied ledger) is carried there
+        again from its recorded calls first. One that gets no further (the run halts, a call fails) still waits, for the next run."""
         self.under_way += 1
         self.admission.enter(brief)
         ending = None
@@ -217,11 +217,13 @@ class LeafJob:
             ending = None if there else await self._carry(brief, awaited=True)
             if ending is None or ending.state == "waiting":
                 ending = await self._through(brief, self.waiting.resume(self.graph, decided, self.context))
-            if ending.state == "open":
+            if ending.state in ("open", "errored"):
+                why = f"{held.detail}; as it went on: {ending.code}: {ending.detail}" if ending.state == "errored" else held.detail
+                await self.context.ledger.wait_again(brief.id, held._replace(detail=why))
                 return
             self.counts["waiting"] -= 1
             self._count(ending)
-            if holds(was):
+            if holds(held.code):
                 self.admission.hold(self.leaf.path, -1)
                 if ending.state != "accepted" and (attempt := self.cells.reopen(brief)) is not None and self.outcome is None:
                     self._fill(brief, attempt)

@@ -49,7 +49,7 @@ from graphs.prepare import Prepared
 from graphs.slots import Slots
 from graphs.waiting import Waiting
 from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, Halted, JudgeError, LeafmillError, RunFolderError
-from leafmill.ledger import CANDIDATES, Ledger
+from leafmill.ledger import CANDIDATES, Ending, Ledger
 from leafmill.log import ERROR, INFO, RUN, WARNING, event
 from leafmill.recipe import Address, Model, Recipe, ReviewRule
 from leafmill.records import Brief, Review
@@ -170,10 +170,12 @@ class Run:
     async def _resume(self, decided: Review, begun: set[str] | None = None) -> None:
         """Of a leaf that is not in this run, or with the run stopping, a decision stays what it is: the next run goes on by it."""
         c = CANDIDATES.c
-        found = self.ledger.rows(sa.select(c.leaf, c.brief, c.state, c.code).where(c.id == decided.candidate))
+        ending = [getattr(c, name) for name in Ending._fields]
+        found = self.ledger.rows(sa.select(c.leaf, c.brief, *ending).where(c.id == decided.candidate))
         job = next((job for job in self.jobs if found and job.leaf.path == found[0]["leaf"]), None)
         if job is not None and found[0]["state"] == "waiting" and not self.stopping.is_set():
-            await job.resume(Brief.model_validate(found[0]["brief"]), found[0]["code"], decided)
+            held = Ending(*(found[0][name] for name in Ending._fields))
+            await job.resume(Brief.model_validate(found[0]["brief"]), held, decided)
             if begun is not None:
                 begun.discard(decided.candidate)  # one that waits again can be decided again
 

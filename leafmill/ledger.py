@@ -355,6 +355,10 @@ class Ledger:
         """Queue that a graph has gone on by what was decided of a candidate. To finish it as accepted or rejected says so as well."""
         self._note("taken", candidate, {"id": candidate, "at": time.time()})
 
+    def wait_again(self, candidate: str, held: Ending) -> Awaitable[None]:
+        """A candidate did not get on from where it waited: it waits there still, and what was decided of it is still to be followed."""
+        return self._write("wait", candidate, {"id": candidate, **held._asdict()})
+
     def forget_from(self, step: Step) -> None:
         """Queue that a candidate's verdicts and votes from this step on count no more: it goes on from there once again."""
         self._note("forget", step.candidate, {"id": step.candidate, "seq": step.seq})
@@ -503,6 +507,7 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
         '"row" = :row, lineage = :lineage, ended_at = :ended_at WHERE id = :id',
         f"UPDATE reviews SET taken_at = :ended_at WHERE candidate = :id AND {_DUE} AND :state IN ('accepted', 'rejected')",
     ),
+    "wait": ("UPDATE candidates SET state = :state, stage = :stage, code = :code, detail = :detail WHERE id = :id",),
     "taken": (f"UPDATE reviews SET taken_at = :at WHERE candidate = :id AND {_DUE}",),
     "leaf": (_insert(LEAVES),),
     "meta": (_insert(META),),

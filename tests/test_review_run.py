@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Case, Cast, go, recipe, taxonomy, told
 
 from agents.scripted import Request, ScriptedServer
 from graphs import run as running
 from leafmill.records import Row
-from tests.conftest import Case, Cast, go, recipe, told
 
 TALE = "Once upon a time a sheet of paper wanted to be filed, and nobody knew on which shelf."
 
@@ -202,3 +202,73 @@ async def test_a_decision_that_was_undone_counts_for_nothing(tmp_path: Path, ser
     ledger.close()
     await go(wanted, tmp_path)
     assert told(tmp_path).of(1)["state"] == "waiting"
+
+
+async def test_nobody_can_accept_a_candidate_without_an_answer_but_somebody_can_write_one(tmp_path: Path, server: ScriptedServer) -> None:
+    taxonomy(tmp_path, settings={"a": {"mode": {"answers": 3}}})
+    each = iter(range(1000))
+    server.script = Cast(answerer=lambda request, case: f"Of {case.leaf}-{case.number}, walk along it and count.\nAnswer: {next(each)}")
+    wanted = recipe(tmp_path, server, target=1, limits={"candidates_per_leaf": 1})
+    await go(wanted, tmp_path)
+    assert told(tmp_path).of(0)["code"] == "vote.no_consensus"
+    decide(tmp_path, 0, "accept")
+    await go(wanted, tmp_path)
+    assert told(tmp_path).of(0)["state"] == "waiting"
+    row = Row.model_validate(told(tmp_path).of(0)["row"])
+    decide(tmp_path, 0, "edit", row.model_copy(update={"answer": "Count every sheet on the shelf, and write the number on its lid."}))
+    last = await go(wanted, tmp_path)
+    assert told(tmp_path).of(0)["state"] == "accepted"
+    assert taken(tmp_path) == [True, True]
+    assert last.exit_code == 0
+
+
+async def test_what_no_gate_can_measure_passes_once_a_person_accepts_it(tmp_path: Path, server: ScriptedServer) -> None:
+    wanted = recipe(tmp_path, server, target=1, gates={"semantic": False, "ifd": False, "agreement": {"min_votes": 9}})
+    await go(wanted, tmp_path)
+    assert told(tmp_path).of(0)["code"] == "agreement.too_few_votes"
+    decide(tmp_path, 0, "accept")
+    await go(wanted, tmp_path)
+    assert told(tmp_path).of(0)["state"] == "accepted"
+
+
+async def test_a_budget_that_ends_in_the_middle_leaves_it_waiting_with_its_decision(tmp_path: Path, server: ScriptedServer) -> None:
+    rule = {"critic_below": 2}  # so that there is a node between the person and the door
+    wanted = await one_divided(tmp_path, server, review=rule)
+    before = told(tmp_path).steps(1)
+    decide(tmp_path, 1, "accept")
+    await go(recipe(tmp_path, server, review=rule, limits={"minutes": 1e-9}), tmp_path)
+    held = told(tmp_path)
+    assert (held.of(1)["state"], held.of(1)["code"], taken(tmp_path)) == ("waiting", "agreement.disagree", [False])
+    await go(wanted, tmp_path)
+    after = told(tmp_path)
+    assert after.of(1)["state"] == "accepted"
+    assert after.steps(1)[: len(before)] == before
+    assert after.steps(1).count("review:review") == 1
+
+
+def test_a_checkpoint_gives_back_all_that_a_state_may_hold() -> None:
+    from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+    from agents.critic import Critique
+    from graphs.candidate import start
+    from graphs.state import Earlier, Evolved
+    from graphs.waiting import STATE
+    from leafmill.ledger import Ending
+    from leafmill.records import Brief, Mode, Review, Seed, Source, ToolCall, Turn, Vote
+    from taxonomy.tools import Tool, ToolTask
+
+    tool = Tool(name="find", description="Finds.", parameters={"type": "object", "properties": {}}, returns={"type": "object"})
+    seed, source = Seed(instruction="归档", language="zh"), Source(name="s", place="1", text="passage")
+    brief = Brief(id="1", leaf="t/a", number=0, language="zh", axes={"card": "c1"}, seeds=(seed,), mode=Mode(turns=2), source=source)
+    turn = Turn(role="assistant", content="", calls=(ToolCall(id="c", name="find", arguments={"q": 1}),))
+    row = Row(language="zh", instruction="说明", answer="好", history=(turn,), tools=({"name": "find"},))
+    votes, critique, ending = [Vote(role="a", score=3, expected=2.5)], Critique(score=2, reason="短"), Ending("waiting", "agree", "x", "y")
+    review = Review(candidate="1", reviewer="安", decision="edit", row=row, at=1.5)
+    earlier = Earlier(row, votes, critique, False, [{"part": "answer"}], ending, "f", "t", True)
+    state = {
+        **start(brief),
+        **{"row": row, "votes": votes, "critique": critique, "earlier": earlier, "review": review, "ending": ending, "eliminated": row},
+        **{"evolutions": [Evolved("deepen", row, [{"part": "instruction"}])], "tool_task": ToolTask(needed=(tool,), shown=(tool,))},
+    }
+    kept = JsonPlusSerializer(allowed_msgpack_modules=[(one.__module__, one.__qualname__) for one in STATE])
+    assert kept.loads_typed(kept.dumps_typed(state)) == state
