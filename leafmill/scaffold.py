@@ -63,6 +63,8 @@ flow: {{evolve_rounds: 1, revise_rounds: 1, score_returns: 1, tool_rounds: 6}}  
 # panel: {{models: [judge, judge2]}}     # each plays every annotator; `roles: {{annotator-clarity: {{models: [...]}}}}` differ
 # judges: {{gold: built-in, min_accuracy: 0.8, logprobs: false}}    # gold: rows that each judge must tell apart before a run: a JSONL of
 #                            # your own, or false; try yours with `leafmill judges`. logprobs: mean over all scores it might have written
+# review: {{share: 0.05, leaves: ["*/after-sales/*"], panel_below: 3.5, critic_below: 4}}    # rows that a person sees before they are
+#                            # admitted (`leafmill ui`, `leafmill review`): an audit sample, whole leaves, what judges liked less
 limits:
   candidates_per_leaf: null  # null: ten per row asked for; then the leaf is `starved`
   tokens: null               # of all leaves, earlier runs in the folder included; a call that would not fit is not made
