@@ -1,4 +1,4 @@
-"""How far annotators agree beyond chance: Krippendorff's alpha and Fleiss' kappa, of a whole panel over many rows.
+"""How far annotators agree beyond chance: Krippendorff's alpha and Fleiss' kappa, of a whole panel over many rows; Cohen's kappa of two.
 
 They tell whether a panel (its prompts, its models) measures anything; a single row is judged by its votes' spread. Where votes are nearly
 all the same both fall although annotators agree: chance alone would agree as often. So read them beside the raw agreement.
@@ -10,7 +10,7 @@ What is undefined is None with a reason, never 0 or 1.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -48,6 +48,15 @@ class Kappa(NamedTuple):
     """that share if ratings were dealt by chance (P_e)"""
     randolph: float | None
     """the free-marginal kappa: chance is 1 / categories. None with a single category"""
+
+
+class Cohen(NamedTuple):
+    value: float | None
+    why: str
+    """why there is no value; "" when there is"""
+    pairs: int
+    agreement: float | None
+    """the share that both put into the same category: no chance taken off"""
 
 
 def alpha(units: Iterable[Unit], level: Level) -> Alpha:
@@ -103,6 +112,20 @@ def fleiss(counts: Sequence[Sequence[float]]) -> Kappa:
     chance, even = float(((table.sum(0) / table.sum()) ** 2).sum()), 1 / table.shape[1]
     value = (agreement - chance) / (1 - chance) if chance < 1 else None
     return Kappa(value, agreement, chance, (agreement - even) / (1 - even) if even < 1 else None)
+
+
+def cohen(pairs: Iterable[tuple[Hashable, Hashable]]) -> Cohen:
+    """Cohen's kappa of two raters, each with shares of categories of its own: (observed - chance) / (1 - chance)."""
+    rated = list(pairs)
+    if not rated:
+        return Cohen(None, "nothing was rated by both", 0, None)
+    n = len(rated)
+    one, other = Counter(first for first, _ in rated), Counter(second for _, second in rated)
+    agreement, by_chance = sum(first == second for first, second in rated) / n, sum(one[category] * other[category] for category in one)
+    if by_chance == n * n:
+        return Cohen(None, "both said the same of all: there is nothing to tell apart", n, agreement)
+    chance = by_chance / (n * n)
+    return Cohen((agreement - chance) / (1 - chance), "", n, agreement)
 
 
 def _ranks(column: np.ndarray) -> np.ndarray:

@@ -91,6 +91,8 @@ class LeafJob:
     """cells for which the planners' pages are asked for"""
     _working: set[str] = field(default_factory=set)
     """candidates that hold a slot"""
+    _going: set[str] = field(default_factory=set)
+    """candidates whose graphs go, or are just being put down"""
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
     _outside: contextvars.Context = field(default_factory=contextvars.copy_context)
     """candidates' graphs are runs of their own, not parts of this leaf's: they do not inherit what LangGraph keeps in the context"""
@@ -208,7 +210,11 @@ class LeafJob:
 
     async def resume(self, brief: Brief, held: Ending, decided: Review) -> None:
         """Carry on one that waits by what a person decided. One whose checkpoint is gone (an older run, a copied ledger) is carried there
-        again from its recorded calls first. One that gets no further (the run halts, a call fails) still waits, for the next run."""
+        again from its recorded calls first. One that gets no further (the run halts, a call fails) still waits, for the next run; one
+        that is just being put down, for the next look."""
+        if brief.id in self._going:
+            return
+        self._going.add(brief.id)
         self.under_way += 1
         self.admission.enter(brief)
         ending = None
@@ -261,6 +267,7 @@ class LeafJob:
 
     def _leave(self, brief: Brief, ending: Ending | None) -> None:
         """A candidate's graph has stopped; without an ending, or with it open, it is not decided."""
+        self._going.discard(brief.id)
         self.under_way -= 1
         self.admission.leave(brief, ending is not None and ending.state != "open")
         self.give_back(brief)
@@ -287,6 +294,7 @@ class LeafJob:
         self.under_way += 1
         self._open.pop(brief.id, None)
         self._working.add(brief.id)
+        self._going.add(brief.id)
         self.admission.enter(brief)
         group.create_task(self.carry(brief), name=brief.id, context=self._outside.copy())
 

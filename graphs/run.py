@@ -49,7 +49,7 @@ from graphs.prepare import Prepared
 from graphs.slots import Slots
 from graphs.waiting import Waiting
 from leafmill.errors import EXIT_ERRORS, EXIT_INTERRUPTED, EXIT_UNMET, Halted, JudgeError, LeafmillError, RunFolderError
-from leafmill.ledger import CANDIDATES, Ending, Ledger
+from leafmill.ledger import CANDIDATES, UNDO, Ending, Ledger
 from leafmill.log import ERROR, INFO, RUN, WARNING, event
 from leafmill.recipe import Address, Model, Recipe, ReviewRule
 from leafmill.records import Brief, Review
@@ -68,8 +68,8 @@ NO_END = 2**31
 """steps of a leaf's graph: it ends by its outcome"""
 LISTEN = 2.0
 """seconds between two looks for what people have decided"""
-UNDO = 5.0
-"""seconds in which somebody can take a decision back before a running run goes on by it"""
+SETTLED = UNDO + 1
+"""seconds after which a decision can surely not be taken back any more"""
 ENOUGH = 20
 """candidates that must have ended before a share of errors means anything"""
 
@@ -162,7 +162,7 @@ class Run:
         begun = set[str]()
         while not all(task.done() for task in going):
             await asyncio.wait(going, timeout=LISTEN)
-            for decided in () if self.stopping.is_set() else self.ledger.decisions(before=time.time() - UNDO):
+            for decided in () if self.stopping.is_set() else self.ledger.decisions(before=time.time() - SETTLED):
                 if decided.candidate not in begun:
                     begun.add(decided.candidate)
                     group.create_task(self._resume(decided, begun), name=decided.candidate)

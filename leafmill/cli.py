@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +15,11 @@ from leafmill import errors
 from leafmill.console import console as _console
 from leafmill.console import sayer as _sayer
 from leafmill.dataset.commands import app as dataset_app
+from leafmill.review_command import review
 from leafmill.roles_commands import app as roles_app
 from leafmill.taxonomies.commands import app as taxonomy_app
 from leafmill.taxonomies.commands import plan
+from leafmill.ui.commands import ui
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,6 +42,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(taxonomy_app, name="taxonomy")
 app.add_typer(dataset_app)
 app.command()(plan)
+app.command()(ui)
+app.command()(review)
 
 RecipePath = Annotated[Path, typer.Argument(help="the recipe file")]
 RunName = Annotated[str | None, typer.Argument(help="a run's folder, or its name under runs/; default: the one used last")]
@@ -118,7 +122,8 @@ def run(
     if fresh:
         _sayer(console)(f"a fresh run: {wanted.name}; to go on with it later, `leafmill run --name {wanted.name}` instead of --fresh")
     with log.open_log(console, log_level, log_format), telemetry.exporting(otel):
-        run_, report_ = asyncio.run(_run(wanted, runs, scripted, console))
+        goes_on = _command(recipe, runs, leaf, target, wanted.name if fresh else name, scripted)
+        run_, report_ = asyncio.run(_run(wanted, runs, scripted, console, goes_on))
     if json:
         screens.as_json({"run": str(run_.folder.path), "exit_code": run_.exit_code, **report_.model_dump()}, _console())
     else:
@@ -176,6 +181,9 @@ def report(
     diversity: Annotated[bool, typer.Option("--diversity", help="how varied the accepted rows are instead; embeds them all")] = False,
     coverage: Annotated[bool, typer.Option("--coverage", help="how much of the axes and concepts the rows cover instead")] = False,
     embedder: Annotated[str | None, typer.Option(help="for --diversity: usem3, a folder or a hub name; default: the run's")] = None,
+    html: Annotated[bool, typer.Option("--html", help="write one HTML file of charts, coverage and traces instead, to be mailed")] = False,
+    out: Annotated[Path | None, typer.Option(help="for --html: the file; default: export/report.html in the run's folder")] = None,
+    lang: Annotated[str, typer.Option(help="for --html: its language, en or zh")] = "en",
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -187,6 +195,11 @@ def report(
     if diversity:
         varied = asyncio.run(_diversity(run, runs, embedder))
         screens.as_json(varied.model_dump(), _console()) if json else screens.diversity(varied, _console())
+        return
+    if html:
+        from leafmill.ui.commands import write_report
+
+        write_report(run, runs, out, lang)
         return
     with _ledger(run, runs) as ledger:
         if coverage:
@@ -217,7 +230,7 @@ def candidates(
 
 @app.command(name="trace")
 def trace_(
-    candidate: Annotated[str, typer.Argument(help="a candidate's id (or its beginning), or leaf#number")],
+    candidate: Annotated[str, typer.Argument(help="a candidate's id (or its beginning), leaf#number, or leaf:<path>")],
     run: Annotated[str | None, typer.Option("--run", help="the run; default: the one used last")] = None,
     prompts: Annotated[bool, typer.Option(help="show the rendered prompts")] = True,
     runs: Runs = RUNS,
@@ -229,6 +242,26 @@ def trace_(
     with _ledger(run, runs) as ledger:
         found = trace.read(ledger, candidate)
     screens.as_json(found.model_dump(), _console()) if json else screens.trace(found, _console(), prompts=prompts)
+
+
+@app.command()
+def replay(
+    candidate: Annotated[str, typer.Argument(help="a candidate's id (or its beginning), leaf#number, or leaf:<path>")],
+    call: Annotated[int, typer.Argument(help="the call's number, as its page and `leafmill trace --json` have it")],
+    run: Annotated[str | None, typer.Option("--run", help="the run; default: the one used last")] = None,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="whose models are asked; default: those of the run")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="another alias of the recipe than the one that was asked")] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Ask one call of a run again and show both replies. Nothing is recorded. Example: leafmill replay 3f9a 12"""
+    from leafmill import screens
+    from leafmill.replay import replay as replay_
+    from leafmill.runfolder import RunFolder
+
+    folder = RunFolder.find(run, runs)
+    found = asyncio.run(replay_(folder, candidate, call, _sayer(_console(stderr=True)), recipe, model))
+    screens.as_json(found.model_dump(), _console()) if json else screens.replayed(found, _console())
 
 
 @app.command()
@@ -358,7 +391,7 @@ def demo(runs: Runs = RUNS) -> None:
     path = Path(__file__).with_name("demo.yaml")
     recipe = _read_recipe(path, **instead)
     with log.open_log(console):
-        run_, report_ = asyncio.run(_run(recipe, runs, False, console))
+        run_, report_ = asyncio.run(_run(recipe, runs, False, console, "leafmill demo"))
     screens.report(report_, console)
     with _ledger(str(run_.folder.path), runs) as ledger:
         for row in trace.sample(ledger, 4, "*"):
@@ -460,8 +493,18 @@ async def _diversity(run: str | None, runs: Path, embedder: str | None) -> Diver
         await opened.aclose()
 
 
-async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console) -> Any:
-    """Run a recipe under the live screen; the run (closed) and its report."""
+def _command(recipe: Path, runs: Path, leaves: list[str] | None, target: int | None, name: str | None, scripted: bool) -> str:
+    """By which a run goes on."""
+    import shlex
+
+    given = {"--target": target, "--name": name, "--runs": None if runs == RUNS else runs}
+    options = [str(part) for option, value in given.items() if value is not None for part in (option, value)]
+    globs = [part for glob in leaves or () for part in ("--leaf", glob)]
+    return shlex.join(["leafmill", "run", str(recipe), *globs, *options, *(["--scripted"] if scripted else [])])
+
+
+async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console, command: str) -> Any:
+    """Run a recipe under the live screen; the run (closed) and its report. `command`: by which it goes on."""
     from graphs.run import Run
     from leafmill import panel
     from leafmill import report as report_
@@ -469,7 +512,10 @@ async def _run(recipe: Recipe, runs: Path, scripted: bool, console: Console) -> 
     from leafmill.progress import Progress
     from leafmill.runfolder import RunFolder
 
-    async with ready(recipe, scripted) as prepared, Run.open(prepared, RunFolder(runs / prepared.recipe.name), _sayer(console)) as run_:
+    async with AsyncExitStack() as stack:
+        prepared = await stack.enter_async_context(ready(recipe, scripted))
+        folder = RunFolder(runs / prepared.recipe.name)
+        run_ = await stack.enter_async_context(Run.open(prepared, folder, _sayer(console), command))
         async with Progress(run_, console):
             await run_.go()
         found = report_.read(run_.ledger)
@@ -497,7 +543,11 @@ def _say_what_next(run_: Run, fresh: str | None = None) -> None:
         again = f"give `--name {fresh}` instead of `--fresh`" if fresh else "give the same command again"
         say(f"\nto go on, {again} (what was recorded is not asked again)")
     say(f"\nthe run is in {folder}/ (ledger.db, recipe.yaml, prompts/, chroma/, export/)")
-    say(f"look at it: leafmill rows {folder.name} | candidates {folder.name} --state rejected | trace <id> | export {folder.name}")
+    if waiting := sum(job.counts["waiting"] for job in run_.jobs):
+        say(f"{waiting} candidates wait for a person: leafmill review {folder.name} (or leafmill ui)")
+    say(
+        f"look at it: leafmill ui, or leafmill rows {folder.name} | candidates {folder.name} --state rejected | trace <id> | export {folder.name}"
+    )
 
 
 if __name__ == "__main__":

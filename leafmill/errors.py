@@ -10,13 +10,15 @@
     |   |-- OtherRecipeError         21  it belongs to a recipe that this one cannot go on with
     |   |-- LockedError              22  another process is running in it
     |   |-- DiskError                23  full or unwritable while recording
-    |   `-- IndexMismatchError       24  a dedup index was made under other settings
+    |   |-- IndexMismatchError       24  a dedup index was made under other settings
+    |   `-- OtherVersionError        25  its ledger was made by another version of Leafmill
     |-- EndpointError                30  no call to this model can work: the run stops
     |   |-- EndpointDownError        31
     |   |-- WrongKeyError            32
     |   |-- UnknownModelError        33
     |   `-- QuotaError               34
     |-- WeightsError                 40  embedded weights cannot be had, or are not what they should be
+    |-- ReviewError                  60  a person's decision cannot be recorded as things stand: somebody else was faster
     `-- CallError                    50  one call failed: recorded, and the candidate ends `errored`; the run goes on
         |-- ContextOverflowError
         |-- TimeoutCallError
@@ -102,6 +104,10 @@ class IndexMismatchError(RunFolderError):
     exit_code = 24
 
 
+class OtherVersionError(RunFolderError):
+    exit_code = 25
+
+
 class EndpointError(LeafmillError):
     exit_code = 30
 
@@ -124,6 +130,16 @@ class QuotaError(EndpointError):
 
 class WeightsError(LeafmillError):
     exit_code = 40
+
+
+class ReviewError(LeafmillError):
+    """A decision, or taking it back, comes too late. `code` says why: unknown, not_waiting, decided, claimed, gone_on, nothing."""
+
+    exit_code = 60
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class CallError(LeafmillError):

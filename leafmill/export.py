@@ -1,13 +1,13 @@
-"""Export: the accepted rows as JSONL for training, each with its lineage (why it is there, and who made which part of it); in
-the words of a record template, if wanted."""
+"""Export: the accepted rows, or any that are named, as JSONL for training, each with its lineage (why it is there, and who made which
+part of it); in the words of a record template, if wanted."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -38,6 +38,18 @@ def messages(row: Row, answer: str) -> dict[str, Any]:
 
 FORMATS: Mapping[str, Callable[[Row, str], dict[str, Any]]] = {"alpaca": alpaca, "messages": messages, "sharegpt": sharegpt.written}
 
+BATCH = 500
+"""candidates that are read at a time: what is held of them does not grow with the run"""
+
+
+class Unwritable(NamedTuple):
+    """A candidate that cannot be written in a format."""
+
+    id: str
+    answered: bool
+    """False: it has no answer (yet), whatever the format"""
+    why: str
+
 
 def rows(
     ledger: Ledger,
@@ -50,24 +62,49 @@ def rows(
 ) -> Iterator[dict[str, Any]]:
     """The accepted rows, leaf by leaf, `but` those with these ids; in the words of `templates`, if there are any.
 
-    With `reasoning` a reasoning model's thoughts stand before its answer, in <think> tags.
+    With `reasoning` a reasoning model's thoughts stand before its answer, in <think> tags. Raises InputError for what cannot be written.
     """
-    wanted = sa.select(CANDIDATES).where(CANDIDATES.c.state == "accepted").order_by(CANDIDATES.c.leaf, CANDIDATES.c.number)
-    verdicts, votes = (_by_candidate(ledger, table) for table in (VERDICTS, VOTES))
-    for found in ledger.rows(wanted):
-        if found["id"] in but:
-            continue
-        row = Row.model_validate(found["row"])
-        answer = f"<think>\n{row.reasoning}\n</think>\n\n{row.answer}" if reasoning and row.reasoning else row.answer
-        told = templates.render(row, found["id"]) if templates else None
-        try:
-            line = {"id": found["id"], **FORMATS[format_](told.row if told else row, answer)}
-        except InputError as fault:
-            raise InputError(f"row {found['id']}: {fault}") from None
-        if lineage:
-            by = {"template": told.template} if told else {}
-            line["lineage"] = {**_lineage(found, verdicts[found["id"]], votes[found["id"]]), **by}
+    accepted = sa.select(CANDIDATES.c.id).where(CANDIDATES.c.state == "accepted").order_by(CANDIDATES.c.leaf, CANDIDATES.c.number)
+    ids = [found["id"] for found in ledger.rows(accepted) if found["id"] not in but]
+    for line in lines(ledger, ids, format_, reasoning=reasoning, lineage=lineage, templates=templates):
+        if isinstance(line, Unwritable):
+            raise InputError(f"row {line.id}: {line.why}")
         yield line
+
+
+def lines(
+    ledger: Ledger, ids: Sequence[str], format_: str, *, reasoning: bool = False, lineage: bool = True, templates: Templates | None = None
+) -> Iterator[dict[str, Any] | Unwritable]:
+    """These candidates, in this order, whatever became of them; one that is not accepted says its `state`."""
+    for batch in _batches(ids):
+        verdicts, votes = (_by_candidate(ledger, table, batch) if lineage else {} for table in (VERDICTS, VOTES))
+        for found in _candidates(ledger, batch, [column for column in CANDIDATES.c if column.name != "row"]):
+            row = _row(found)
+            if isinstance(row, Unwritable):
+                yield row
+                continue
+            told = templates.render(row, found["id"]) if templates else None
+            said = _said(found["id"], told.row if told else row, format_, reasoning)
+            if isinstance(said, Unwritable):
+                yield said
+                continue
+            state = {} if found["state"] == "accepted" else {"state": found["state"]}
+            line = {"id": found["id"], **state, **said}
+            if lineage:
+                by = {"template": told.template} if told else {}
+                line["lineage"] = {**_lineage(found, verdicts.get(found["id"], ()), votes.get(found["id"], ())), **by}
+            yield line
+
+
+def unwritable(ledger: Ledger, ids: Sequence[str]) -> Iterator[tuple[str, Unwritable]]:
+    """What of these candidates cannot be written, by the name of the format."""
+    for batch in _batches(ids):
+        for found in _candidates(ledger, batch, [CANDIDATES.c.id, CANDIDATES.c.state]):
+            row = _row(found)
+            for format_ in FORMATS:
+                said = row if isinstance(row, Unwritable) else _said(found["id"], row, format_)
+                if isinstance(said, Unwritable):
+                    yield format_, said
 
 
 def write(
@@ -87,7 +124,31 @@ def write(
     return len(lines)
 
 
-def _lineage(found: Mapping[str, Any], verdicts: list[dict[str, Any]], votes: list[dict[str, Any]]) -> dict[str, Any]:
+def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[at : at + BATCH] for at in range(0, len(ids), BATCH))
+
+
+def _candidates(ledger: Ledger, ids: Sequence[str], columns: Sequence[sa.Column[Any]]) -> list[dict[str, Any]]:
+    """In the order of their ids: these columns, and the row as the JSON that is kept."""
+    row = sa.type_coerce(CANDIDATES.c.row, sa.Text).label("row")
+    found = {one["id"]: one for one in ledger.rows(sa.select(*columns, row).where(CANDIDATES.c.id.in_(ids)))}
+    return [found[id_] for id_ in ids]
+
+
+def _row(found: Mapping[str, Any]) -> Row | Unwritable:
+    row = Row.model_validate_json(found["row"]) if found["row"] else None
+    return row if row and row.answer else Unwritable(found["id"], False, f"it has no answer: it is {found['state']}")
+
+
+def _said(id_: str, row: Row, format_: str, reasoning: bool = False) -> dict[str, Any] | Unwritable:
+    answer = f"<think>\n{row.reasoning}\n</think>\n\n{row.answer}" if reasoning and row.reasoning else row.answer
+    try:
+        return FORMATS[format_](row, answer)
+    except InputError as fault:
+        return Unwritable(id_, True, str(fault))
+
+
+def _lineage(found: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]], votes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     brief = found["brief"]
     panel = [vote for vote in votes if vote["role"] != ARBITER]
     last = max((vote["seq"] for vote in panel), default=0)
@@ -104,9 +165,8 @@ def _lineage(found: Mapping[str, Any], verdicts: list[dict[str, Any]], votes: li
     }
 
 
-def _by_candidate(ledger: Ledger, table: sa.Table) -> dict[str, list[dict[str, Any]]]:
-    accepted = sa.select(CANDIDATES.c.id).where(CANDIDATES.c.state == "accepted")
+def _by_candidate(ledger: Ledger, table: sa.Table, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in ledger.rows(sa.select(table).where(table.c.candidate.in_(accepted)).order_by(table.c.seq, table.c.id)):
+    for row in ledger.rows(sa.select(table).where(table.c.candidate.in_(ids)).order_by(table.c.seq, table.c.id)):
         grouped[row["candidate"]].append(row)
     return grouped

@@ -37,6 +37,8 @@ from leafmill.records import Brief, Review, Row, State, Usage, Verdict, Vote
 SCHEMA_VERSION = 4
 MIGRATED = (3,)
 """older versions that only lack tables: they are given them as they are opened"""
+UNDO = 5.0
+"""seconds in which a person can take a decision back while a run is going; it goes on by it a second later"""
 GATHER = 0.04
 """seconds that a commit waits for more while several write at once: a commit costs more than what is in it. One writer waits for nobody"""
 metadata = sa.MetaData()

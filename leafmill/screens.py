@@ -19,11 +19,13 @@ from leafmill.coverage import Coverage, Covered
 from leafmill.panel import BINS, LONG_ENOUGH, Judging, LengthReport, PanelReport, SeatReport
 from leafmill.report import LeafReport, Report, RoleReport
 from leafmill.trace import Trace
+from leafmill.ui.diff import diff
 from leafmill.variants import OperatorReport, Rate, VariantReport
 
 if TYPE_CHECKING:
     from graphs.estimate import Estimate, Figures, RoleEstimate
     from leafmill.diversity import Diversity, Sound
+    from leafmill.replay import Replayed
 
 COLOURS = {"accepted": "green", "rejected": "yellow", "errored": "red", "waiting": "cyan", "open": "dim", "met": "green"}
 SHOWN = 5
@@ -135,18 +137,33 @@ def diversity(found: Diversity, console: Console) -> None:
 def trace(trace_: Trace, console: Console, *, prompts: bool = True) -> None:
     """A candidate's life, step by step."""
     candidate = trace_.candidate
-    brief = candidate["brief"]
-    axes = ", ".join(f"{axis}={value}" for axis, value in brief["axes"].items())
-    head = f"{candidate['leaf']} #{candidate['number']} ({candidate['language']})\naxes: {axes}\nscenario: {brief['scenario'] or '(none)'}"
-    console.print(Panel(escape(head), title=f"candidate {candidate['id']}", title_align="left"))
+    if candidate:
+        brief = candidate["brief"]
+        axes = ", ".join(f"{axis}={value}" for axis, value in brief["axes"].items())
+        head = (
+            f"{candidate['leaf']} #{candidate['number']} ({candidate['language']})\naxes: {axes}\nscenario: {brief['scenario'] or '(none)'}"
+        )
+        console.print(Panel(escape(head), title=f"candidate {candidate['id']}", title_align="left"))
     for event in trace_.events:
         _event(event, console, prompts)
-    state = candidate["state"]
-    reason = f" at {candidate['stage']}: {candidate['code']} {candidate['detail']}" if candidate["code"] else ""
-    console.print(Text(f"{state}{reason}", style=COLOURS.get(state, "")))
-    if candidate["row"]:
+    if candidate:
+        state = candidate["state"]
+        reason = f" at {candidate['stage']}: {candidate['code']} {candidate['detail']}" if candidate["code"] else ""
+        console.print(Text(f"{state}{reason}", style=COLOURS.get(state, "")))
+    if candidate.get("row"):
         row_panel(candidate["row"], console)
     console.print(f"{trace_.tokens} tokens in {sum(event['kind'] == 'call' for event in trace_.events)} calls", style="dim")
+
+
+def replayed(found: Replayed, console: Console) -> None:
+    """A call's reply on record, the one that came now, and what is different."""
+    asked = f"call {found.call} of {found.candidate}: {found.role} -> {found.model}"
+    status = "" if found.status == "ok" else f" ({found.status})"
+    console.print(Panel(escape(found.before), title=escape(f"{asked}, on record{status}"), title_align="left"))
+    tokens = f"{found.prompt_tokens}+{found.completion_tokens} tokens"
+    console.print(Panel(escape(found.after), title=escape(f"now, {tokens}"), title_align="left"))
+    styles = {"same": "", "gone": "red strike", "come": "green underline"}
+    console.print(Text.assemble(*((piece.text, styles[piece.change]) for piece in diff(found.before, found.after))))
 
 
 def row_panel(row: Mapping[str, Any], console: Console, title: str = "row") -> None:
@@ -240,6 +257,10 @@ def _event(event: Mapping[str, Any], console: Console, prompts: bool) -> None:
         console.print(
             Text(f"   {event['seq']}. vote {event['role']}: {event['score'] or event['failed']}  {event['rationale']}", style="cyan")
         )
+    elif event["kind"] == "review":
+        undone = " (undone)" if event["undone_at"] else ""
+        said = " ".join(part for part in (event["decision"], event["code"], event["note"]) if part)
+        console.print(Text(f"   {event['seq']}. {event['reviewer']}: {said}{undone}", style="magenta"))
     else:
         colour = {"accept": "green", "reject": "yellow", "error": "red"}.get(event["decision"], "cyan")
         value = "" if event["value"] is None else f" {event['value']:.4g}"

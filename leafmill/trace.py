@@ -1,19 +1,24 @@
-"""The trace of one candidate: every call, vote and verdict in the order in which they happened, read from the ledger."""
+"""The trace of one candidate: every call, vote, verdict and decision of a person in the order in which they happened, read from the
+ledger."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 
 from leafmill.errors import InputError, RunFolderError, unknown
-from leafmill.ledger import CALLS, CANDIDATES, VERDICTS, VOTES, Ledger
-from leafmill.records import State
+from leafmill.ledger import CALLS, CANDIDATES, REVIEWS, VERDICTS, VOTES, Ledger
+from leafmill.records import AGAIN, State
+
+LEAF = "leaf:"
+"""what the calls of a leaf itself are told by, before its path"""
 
 
 class Trace(BaseModel):
-    """`candidate` is its ledger entry (brief, state, reason, row, lineage); `events` are its calls, votes and verdicts by step."""
+    """`candidate` is its ledger entry (brief, state, reason, row, lineage), empty for what a leaf asked; `events` are its calls, votes,
+    verdicts and reviews by step."""
 
     candidate: dict[str, Any]
     events: list[dict[str, Any]]
@@ -24,12 +29,17 @@ class Trace(BaseModel):
 
 
 def read(ledger: Ledger, id_: str) -> Trace:
-    """The trace of the candidate whose id is, or begins with, `id_`; or of `leaf#number`. Raises RunFolderError when there is none."""
+    """The trace of the candidate whose id is, or begins with, `id_`; or of `leaf#number`; or of what a leaf itself asked, `leaf:<path>`.
+    Raises RunFolderError when there is none."""
+    if id_.startswith(LEAF):
+        if not (calls := calls_of(ledger, id_)):
+            raise RunFolderError(f"{ledger.path}: the leaf {id_.removeprefix(LEAF)!r} has asked nothing by itself")
+        return Trace(candidate={}, events=calls)
     leaf, _, number = id_.rpartition("#")
     same = (
         sa.and_(CANDIDATES.c.leaf == leaf, CANDIDATES.c.number == int(number))
         if leaf and number.isdigit()
-        else CANDIDATES.c.id.startswith(id_, autoescape=True)
+        else sa.and_(CANDIDATES.c.id >= id_, CANDIDATES.c.id < f"{id_}\U0010ffff")  # which the index knows, unlike LIKE
     )
     found = ledger.rows(sa.select(CANDIDATES).where(same).limit(2))
     if len(found) != 1:
@@ -37,10 +47,33 @@ def read(ledger: Ledger, id_: str) -> Trace:
         raise RunFolderError(f"{ledger.path}: {problem} the id {id_!r}; `leafmill candidates` lists them")
     events = [
         {"kind": kind, **row}
-        for kind, table in (("call", CALLS), ("vote", VOTES), ("verdict", VERDICTS))
+        for kind, table in (("call", CALLS), ("vote", VOTES), ("verdict", VERDICTS), ("review", REVIEWS))
         for row in ledger.rows(sa.select(table).where(table.c.candidate == found[0]["id"]).order_by(table.c.id))
     ]
     return Trace(candidate=found[0], events=sorted(events, key=lambda event: event["seq"]))
+
+
+class Beside(NamedTuple):
+    """The ids of candidates of the same leaf: that before it and that after it by number, that whose cell it takes anew, and that which
+    takes its cell after it."""
+
+    before: str | None
+    after: str | None
+    refills: str | None
+    refilled_by: str | None
+
+
+def beside(ledger: Ledger, leaf: str, number: int) -> Beside:
+    """Who stands beside a candidate."""
+    c = CANDIDATES.c
+
+    def one(which: sa.ColumnElement[bool], *order: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
+        return sa.select(c.id).where(c.leaf == leaf, which).order_by(*order).limit(1).scalar_subquery()
+
+    near = one(c.number < number, c.number.desc()), one(c.number > number, c.number)
+    of_cell = one(c.number == number - AGAIN), one(c.number == number + AGAIN)
+    found = ledger.rows(sa.select(*(query.label(name) for name, query in zip(Beside._fields, (*near, *of_cell), strict=True))))
+    return Beside(**found[0])
 
 
 def calls_of(ledger: Ledger, candidate: str) -> list[dict[str, Any]]:

@@ -7,7 +7,9 @@ dealt to the numbers; the instruction that the cast writes repeats letter and nu
 from __future__ import annotations
 
 import functools
+import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -279,3 +281,21 @@ async def server() -> AsyncIterator[ScriptedServer]:
     """A scripted server whose cast makes every candidate pass; set `server.script` for another."""
     async with ScriptedServer(seed=SEED, script=Cast()) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with the rich run `shop` (tests/ui.py), made once per session: all workers copy it. To change it: `ui.copy_of`."""
+    from filelock import FileLock
+
+    from tests import ui
+
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with FileLock(shared / "shop.lock"):
+        done = shared / "shop" / "done"
+        if not done.exists():
+            shutil.rmtree(done.parent, ignore_errors=True)
+            ui.made(done.parent)
+            done.touch()
+    return ui.copy_of(done.parent / "runs", own / "own")

@@ -114,9 +114,9 @@ async def test_the_running_process_goes_on_by_a_decision_without_being_started_a
     tmp_path: Path, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(running, "LISTEN", 0.05)
-    monkeypatch.setattr(running, "UNDO", 0.0)
+    monkeypatch.setattr(running, "SETTLED", 0.0)
     server.script = divided(0)
-    server.latency = 0.1
+    server.latency = 0.05
 
     async def person() -> None:
         while not told(tmp_path).states["waiting"]:

@@ -7,7 +7,7 @@ candidate ends anew: what is found under an old one joins with nothing.
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 5
 """of these tables: an index of another version is made anew"""
 
 STEPS = ("started", "screened", "answered", "agreed", "scored", "admitted")
@@ -46,12 +46,20 @@ CREATE TABLE IF NOT EXISTS candidates (
     critic REAL,
     similarity REAL,                         -- to the nearest neighbour that was looked at, 0..1
     neighbour TEXT,                          -- its id
+    axes TEXT NOT NULL DEFAULT '{}',         -- its value of each axis, as JSON: equal ones are spelled alike
     doc INTEGER
 );
 CREATE INDEX IF NOT EXISTS by_leaf ON candidates (leaf, n);
 CREATE INDEX IF NOT EXISTS by_state ON candidates (state, n);
 CREATE INDEX IF NOT EXISTS by_code ON candidates (code, n);
 CREATE INDEX IF NOT EXISTS by_ended ON candidates (ended_at, n);
+CREATE INDEX IF NOT EXISTS by_doc ON candidates (doc);
+-- What is counted, plotted and sorted by is read from here: the rows themselves are ten times as wide
+CREATE INDEX IF NOT EXISTS counted ON candidates (
+    leaf, state, stage, code, language, step, doc, ifd, panel, deviation, critic, similarity, instruction_length, answer_length, tokens,
+    seconds, money, ended_at
+);
+CREATE INDEX IF NOT EXISTS planned ON candidates (leaf, language, axes, state);
 
 -- What a candidate is found by, beside its columns. kind: axis.<name>, concept, model, role, variant (role.variant), operator,
 -- gate (that refused it)
@@ -65,13 +73,15 @@ CREATE TABLE IF NOT EXISTS votes (
     n INTEGER NOT NULL, role TEXT NOT NULL, alias TEXT NOT NULL, value REAL, PRIMARY KEY (n, role, alias)
 ) WITHOUT ROWID;
 
+CREATE INDEX IF NOT EXISTS votes_of ON votes (role, alias, value);
+
 -- All calls, summed. node: the node of the graph that asked ("scenarios" and the like of what a leaf asks)
 CREATE TABLE IF NOT EXISTS spent (
-    leaf TEXT NOT NULL, node TEXT NOT NULL, role TEXT NOT NULL, variant TEXT NOT NULL,
+    leaf TEXT NOT NULL, node TEXT NOT NULL, role TEXT NOT NULL, variant TEXT NOT NULL, prompt TEXT NOT NULL,  -- hash of its file
     alias TEXT NOT NULL, model TEXT NOT NULL, status TEXT NOT NULL,
     calls INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, uncounted INTEGER NOT NULL,
     money REAL NOT NULL, unpriced INTEGER NOT NULL, retries INTEGER NOT NULL, seconds REAL NOT NULL,
-    PRIMARY KEY (leaf, node, role, variant, alias, model, status)
+    PRIMARY KEY (leaf, node, role, variant, prompt, alias, model, status)
 ) WITHOUT ROWID;
 
 -- How long calls that succeeded took: bucket b holds those from 1.05^b to 1.05^(b+1) milliseconds
@@ -80,4 +90,4 @@ CREATE TABLE IF NOT EXISTS latencies (
 ) WITHOUT ROWID;
 
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(text, content='', tokenize='unicode61 remove_diacritics 2');
-"""
+""" + "".join(f"\nCREATE INDEX IF NOT EXISTS by_{score} ON candidates ({score}, n, state, language, leaf);\n" for score in SCORES)

@@ -7,17 +7,22 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from leafmill.ui import candidate, candidates, compare, review, roles, run, runs
+from leafmill import __version__
+from leafmill.ui import api, candidate, candidates, compare, download, errors_page, review, roles, run, runs, settings
+from leafmill.ui.access import Access
 from leafmill.ui.library import Library
 from leafmill.ui.page import HERE
 
-PAGES = (runs, run, candidates, candidate, review, roles, compare)
+PAGES = (runs, run, candidates, download, candidate, review, roles, compare, api, settings)
 
 
-def create(folder: Path) -> FastAPI:
-    """The application over a folder of runs."""
-    app = FastAPI(title="Leafmill", docs_url=None, redoc_url=None)
-    app.state.library = Library(folder)
+def create(folder: Path, token: str | None = None) -> FastAPI:
+    """The application over a folder of runs; who shows no token, if there is one, sees nothing of it."""
+    app = FastAPI(title="Leafmill", version=__version__, description=api.ABOUT, docs_url=None, redoc_url=None)
+    app.state.library = library = Library(folder)
+    app.state.shelf = runs.Shelf(library)
+    app.add_middleware(Access, token=token)
+    errors_page.handle_errors(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for page in PAGES:
         app.include_router(page.router)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import yaml
-from fastapi import Request
+from starlette.requests import Request
 
 Spoken = Literal["en", "zh"]
 FOLDER = Path(__file__).parent / "words"
@@ -24,6 +24,11 @@ def chinese() -> Mapping[str, str]:
     return found
 
 
+def phrase(english: str) -> str:
+    """Marks a phrase that is translated where it is shown, not where it stands."""
+    return english
+
+
 def speaking(language: Spoken) -> Callable[..., str]:
     """`_`: a phrase in this language, its `{names}` filled in. A phrase without a translation is shown in English."""
 
@@ -34,7 +39,16 @@ def speaking(language: Spoken) -> Callable[..., str]:
     return say
 
 
+def asked_language(request: Request) -> Spoken | None:
+    """What `?lang=` asks for; the page then sets the cookie, so that the next one is of the same language."""
+    return _known(request.query_params.get("lang"))
+
+
 def language_of(request: Request) -> Spoken:
-    """`?lang=` first, then the cookie that it sets, then what the browser prefers."""
-    asked = (request.query_params.get("lang"), request.cookies.get(COOKIE), request.headers.get("accept-language", "")[:2])
-    return next((known for one in asked for known in get_args(Spoken) if one == known), "en")
+    """`?lang=` first, then the cookie, then what the browser prefers."""
+    browser = request.headers.get("accept-language", "")[:2]
+    return asked_language(request) or _known(request.cookies.get(COOKIE)) or _known(browser) or "en"
+
+
+def _known(language: str | None) -> Spoken | None:
+    return next((known for known in get_args(Spoken) if known == language), None)

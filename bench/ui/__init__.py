@@ -1,0 +1,1 @@
+"""How fast the web pages are, and what looking costs a run."""

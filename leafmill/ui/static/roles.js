@@ -1,0 +1,8 @@
+// The page of a role: `,` and `.` go to the call before and to the next one.
+"use strict";
+
+document.addEventListener("keydown", (event) => {
+  const wanted = { ",": "prev", ".": "next" }[event.key];
+  if (!wanted || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
+  document.querySelector(`#role a[rel="${wanted}"]`)?.click();
+});
