@@ -102,6 +102,7 @@ class Run:
             stack.enter_context(folder.claimed())
             ledger = stack.enter_context(Ledger(folder.ledger))
             await _check_identity(ledger, recipe, folder)
+            await ledger.set_meta("process", told := about.process(command))  # from now on those who look see that it goes
             folder.write(recipe, _prompts(prepared))
             folder.write_test_sets({one.name: dump(one) for one in prepared.tests.sets})
             prepared = await seeds.leave_out_test_items(prepared, ledger, say)
@@ -114,7 +115,7 @@ class Run:
             waiting = await stack.enter_async_context(Waiting.open(folder.ledger))
             run = cls(prepared, folder, ledger, chat, [], Slots(recipe.in_flight), asyncio.Event(), budget, waiting)
             await run._assemble(resources, await _open_reward(prepared, stack, say))
-            async with run._on_record(command):
+            async with run._on_record(told):
                 yield run
 
     async def go(self, *, try_judges: bool = True) -> None:
@@ -180,10 +181,8 @@ class Run:
                 begun.discard(decided.candidate)  # one that waits again can be decided again
 
     @asynccontextmanager
-    async def _on_record(self, command: str) -> AsyncIterator[None]:
-        """The ledger says whose process this is, and how it ended."""
-        told = about.process(command)
-        await self.ledger.set_meta("process", told)
+    async def _on_record(self, told: Mapping[str, Any]) -> AsyncIterator[None]:
+        """The ledger says how the process ended that it was `told` of."""
         code = 1
         try:
             yield

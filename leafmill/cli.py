@@ -545,9 +545,8 @@ def _say_what_next(run_: Run, fresh: str | None = None) -> None:
     say(f"\nthe run is in {folder}/ (ledger.db, recipe.yaml, prompts/, chroma/, export/)")
     if waiting := sum(job.counts["waiting"] for job in run_.jobs):
         say(f"{waiting} candidates wait for a person: leafmill review {folder.name} (or leafmill ui)")
-    say(
-        f"look at it: leafmill ui, or leafmill rows {folder.name} | candidates {folder.name} --state rejected | trace <id> | export {folder.name}"
-    )
+    shown = f"leafmill rows {folder.name} | candidates {folder.name} --state rejected | trace <id> | export {folder.name}"
+    say(f"look at it: leafmill ui; or {shown}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from leafmill import trace
 from leafmill.index.index import Index
 from leafmill.ledger import Ledger
 from leafmill.runfolder import RunFolder
-from leafmill.ui.run import PARTS
+from leafmill.ui.run.page import PARTS
 from tests import ui
 
 

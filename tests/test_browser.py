@@ -25,7 +25,7 @@ import sqlalchemy as sa
 
 from leafmill.ledger import CANDIDATES, REVIEWS, Ledger
 from leafmill.runfolder import RunFolder
-from leafmill.ui import static_report
+from leafmill.ui.still import report as static_report
 from tests import ui
 
 playwright = pytest.importorskip("playwright.sync_api")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from leafmill.runfolder import RunFolder
-from leafmill.ui import static_report
-from leafmill.ui.frozen import Still
+from leafmill.ui.still import report as static_report
+from leafmill.ui.still.frozen import Still
 from tests import ui
 from tests.terminal import leafmill
 

@@ -21,7 +21,7 @@ from leafmill import screens, trace
 from leafmill.errors import RunFolderError
 from leafmill.ledger import Call, Ending, Ledger, Step
 from leafmill.records import Brief, Row, Seed, ToolCall, Turn, Verdict, Vote
-from leafmill.ui import chain, timeline
+from leafmill.ui.candidate import chain, timeline
 from leafmill.ui.diff import diff
 from tests import ui
 

@@ -22,7 +22,7 @@ from leafmill.index.index import Index
 from leafmill.ledger import CANDIDATES, Ending, Ledger
 from leafmill.records import Brief, Row, Turn
 from leafmill.runfolder import RunFolder
-from leafmill.ui import download
+from leafmill.ui.candidates import download
 from tests import ui
 
 HERE = f"/runs/{ui.NAME}/candidates"

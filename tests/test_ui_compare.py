@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leafmill.ui.compare import newcombe
+from leafmill.ui.compare.page import newcombe
 from leafmill.variants import Rate
 from tests import ui
 from tests.test_ui_roles import harms

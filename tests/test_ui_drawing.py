@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leafmill.ui import drawing
-from leafmill.ui.drawing import END, START, Edge, Graph, Note
+from leafmill.ui.roles import drawing
+from leafmill.ui.roles.drawing import END, START, Edge, Graph, Note
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -128,7 +128,7 @@ def test_the_whole_graph_is_drawn_from_langgraphs_own_structure() -> None:
 
 def test_the_same_graph_is_drawn_the_same_in_every_process() -> None:
     graph = chain("a", "b", "c", "d", more=(("a", "d"), ("c", "a"), ("a", "c"), ("b", "d")))
-    script = "import sys; from leafmill.ui import drawing; print(drawing.svg(drawing.Graph.model_validate_json(sys.argv[1])))"
+    script = "import sys; from leafmill.ui.roles import drawing; print(drawing.svg(drawing.Graph.model_validate_json(sys.argv[1])))"
     command, seed = [sys.executable, "-c", script, graph.model_dump_json()], {**os.environ, "PYTHONHASHSEED": "7"}
     elsewhere = subprocess.run(command, env=seed, capture_output=True, text=True, check=True).stdout
     assert elsewhere.strip() == drawing.svg(graph)

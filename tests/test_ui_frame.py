@@ -35,7 +35,7 @@ from tests.ui import Client, client
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = sorted((HERE / "templates").glob("*.html"))
-MODULES = sorted(HERE.glob("*.py"))
+MODULES = sorted(HERE.rglob("*.py"))
 VENDOR = HERE / "static" / "vendor"
 TOKEN = "a word that is not guessed"
 

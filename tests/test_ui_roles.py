@@ -14,8 +14,8 @@ import pytest
 
 from leafmill import variants
 from leafmill.ledger import Ledger
-from leafmill.ui import cast, drawing
-from leafmill.ui.drawing import Edge, Graph
+from leafmill.ui.roles import cast, drawing
+from leafmill.ui.roles.drawing import Edge, Graph
 from tests import ui
 
 ROLES = f"/runs/{ui.NAME}/roles"

@@ -24,10 +24,10 @@ from leafmill.index.index import Index
 from leafmill.index.schema import STEPS
 from leafmill.ledger import Ledger
 from leafmill.runfolder import RunFolder
-from leafmill.ui import crossing, judging, standing
-from leafmill.ui.distributions import Plot, edges_of
 from leafmill.ui.library import Library
-from leafmill.ui.run import CHARTS, PARTS, changes
+from leafmill.ui.run import crossing, judging, standing
+from leafmill.ui.run.distributions import Plot, edges_of
+from leafmill.ui.run.page import CHARTS, PARTS, changes
 from tests import ui
 
 RUN = f"/runs/{ui.NAME}"

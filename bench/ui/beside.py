@@ -20,7 +20,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from bench.runtime.process import Process, Spent, Stub, leafmill
-from leafmill.ui.run import PARTS
+from leafmill.ui.run.page import PARTS
 
 ROWS, CONCURRENCY, LATENCY = 400, 32, 200.0
 GOAL = 0.03

@@ -20,7 +20,7 @@ from leafmill.index.index import NAME, Index
 from leafmill.index.schema import SCORES, STEPS
 from leafmill.runfolder import RunFolder
 from leafmill.ui.app import create
-from leafmill.ui.run import CHARTS, PARTS
+from leafmill.ui.run.page import CHARTS, PARTS
 
 HOST = "http://127.0.0.1:8321"
 GOAL, WHOLE_GOAL = 0.2, 0.5

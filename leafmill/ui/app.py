@@ -8,10 +8,16 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from leafmill import __version__
-from leafmill.ui import api, candidate, candidates, compare, download, errors_page, review, roles, run, runs, settings
+from leafmill.ui import api, errors_page, review, runs, settings
 from leafmill.ui.access import Access
+from leafmill.ui.candidate import page as candidate
+from leafmill.ui.candidates import download
+from leafmill.ui.candidates import page as candidates
+from leafmill.ui.compare import page as compare
 from leafmill.ui.library import Library
 from leafmill.ui.page import HERE
+from leafmill.ui.roles import page as roles
+from leafmill.ui.run import page as run
 
 PAGES = (runs, run, candidates, download, candidate, review, roles, compare, api, settings)
 

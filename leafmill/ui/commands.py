@@ -37,7 +37,7 @@ def write_report(run: str | None, runs: Path, out: Path | None, language: str) -
     from leafmill.runfolder import RunFolder, write_whole
 
     with _extra():
-        from leafmill.ui.static_report import render
+        from leafmill.ui.still.report import render
         from leafmill.ui.words import Spoken
     spoken: Spoken | None = next((one for one in get_args(Spoken) if one == language), None)
     if spoken is None:

@@ -27,10 +27,10 @@ from leafmill.index.index import Index
 from leafmill.ledger import MIGRATED, SCHEMA_VERSION, disk_error
 from leafmill.process import Process
 from leafmill.runfolder import RunFolder
-from leafmill.ui import numbers as _filters  # noqa: F401  (those that runs.html uses)
+from leafmill.ui import numbers as _filters  # noqa: F401  those that runs.html uses
 from leafmill.ui.library import Library, changed_at
 from leafmill.ui.page import page
-from leafmill.ui.standing import state_of
+from leafmill.ui.run.standing import state_of
 
 LOOK = 0.12
 """seconds that a request waits for what is not known yet"""

@@ -20,13 +20,13 @@ from leafmill import export, trace
 from leafmill.errors import RunFolderError
 from leafmill.ledger import CALLS, Ledger
 from leafmill.records import AGAIN, Mode, Row
-from leafmill.ui import chain, judged, timeline
-from leafmill.ui.chain import Change, Choice
-from leafmill.ui.judged import Held, Judgement, Look, Neighbour
+from leafmill.ui.candidate import chain, judged, timeline
+from leafmill.ui.candidate.chain import Change, Choice
+from leafmill.ui.candidate.judged import Held, Judgement, Look, Neighbour
+from leafmill.ui.candidate.timeline import Step
 from leafmill.ui.library import Library
 from leafmill.ui.page import page, wants_part
 from leafmill.ui.text import RENDERED, SHOWN, storable
-from leafmill.ui.timeline import Step
 
 router = APIRouter(tags=["candidate"])
 

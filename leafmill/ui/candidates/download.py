@@ -23,7 +23,7 @@ from leafmill.index import filter as filters
 from leafmill.index.filter import Filter
 from leafmill.index.index import Index
 from leafmill.ledger import Ledger
-from leafmill.ui.asked import PARAMETERS, Condition, conditions, indexed
+from leafmill.ui.candidates.asked import PARAMETERS, Condition, conditions, indexed
 from leafmill.ui.library import Library
 from leafmill.ui.page import page
 

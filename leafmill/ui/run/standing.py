@@ -15,8 +15,8 @@ from leafmill.errors import EXIT_INTERRUPTED, EXIT_UNMET
 from leafmill.index.filter import Filter
 from leafmill.index.index import Index
 from leafmill.process import Process
-from leafmill.ui import counts
-from leafmill.ui.counts import Counted
+from leafmill.ui.run import counts
+from leafmill.ui.run.counts import Counted
 
 WINDOW = 300.0
 """seconds that the pace is taken over: the past before says little of what is to come"""

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from leafmill.records import Row, digest
+from leafmill.ui.candidate.timeline import Event
 from leafmill.ui.diff import Piece, diff
-from leafmill.ui.timeline import Event
 
 ANSWERS = ("answer", "vote")
 """nodes that answer"""

@@ -13,8 +13,8 @@ from leafmill.panel import PanelReport
 from leafmill.records import digest
 from leafmill.ui import charts
 from leafmill.ui.charts import Bar, Limit, Part, Spread
-from leafmill.ui.distributions import Histogram, Seat
 from leafmill.ui.numbers import count, hundredths, share, short
+from leafmill.ui.run.distributions import Histogram, Seat
 from leafmill.ui.words import phrase
 
 Say = Callable[..., str]

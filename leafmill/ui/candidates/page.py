@@ -23,7 +23,7 @@ from leafmill.index.index import Index
 from leafmill.index.schema import SCORES, STEPS
 from leafmill.records import Row
 from leafmill.ui import numbers, text
-from leafmill.ui.asked import PARAMETERS, Condition, conditions, indexed
+from leafmill.ui.candidates.asked import PARAMETERS, Condition, conditions, indexed
 from leafmill.ui.library import Library
 from leafmill.ui.page import page, wants_part
 

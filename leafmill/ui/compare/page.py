@@ -17,14 +17,17 @@ from starlette.responses import Response
 
 from leafmill.errors import InputError, unknown
 from leafmill.records import Row
-from leafmill.ui import cast, charts, plots, sides, words
-from leafmill.ui.asked import indexed
+from leafmill.ui import charts, words
+from leafmill.ui.candidates.asked import indexed
+from leafmill.ui.compare import sides
+from leafmill.ui.compare.sides import Count, Sample, Side
 from leafmill.ui.diff import Piece, diff
-from leafmill.ui.distributions import PLOTS
 from leafmill.ui.library import Library
 from leafmill.ui.page import page
+from leafmill.ui.roles import cast
+from leafmill.ui.run import plots
+from leafmill.ui.run.distributions import PLOTS
 from leafmill.ui.runs import without_secrets
-from leafmill.ui.sides import Count, Sample, Side
 from leafmill.variants import Rate
 
 REASONS = 15

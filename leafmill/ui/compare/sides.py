@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from leafmill.errors import InputError, unknown
 from leafmill.index.filter import Filter
 from leafmill.index.index import Index
-from leafmill.ui import cast
-from leafmill.ui.distributions import PLOTS, Bin, edges_of
 from leafmill.ui.library import Library
+from leafmill.ui.roles import cast
+from leafmill.ui.run.distributions import PLOTS, Bin, edges_of
 from leafmill.variants import Rate
 
 LEAVES, OF_A_LEAF = 40, 40

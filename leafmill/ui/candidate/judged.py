@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from filters.agreement import ARBITER
 from leafmill.ledger import CANDIDATES, Ledger
 from leafmill.records import seat_names
+from leafmill.ui.candidate.timeline import Event
 from leafmill.ui.diff import Piece, diff
-from leafmill.ui.timeline import Event
 
 AGREEMENT = "agreement"
 """the gate on the panel's votes"""

@@ -27,11 +27,11 @@ from markupsafe import Markup
 
 from leafmill.index.index import Index
 from leafmill.runfolder import RunFolder
-from leafmill.ui import judging
 from leafmill.ui.app import create
-from leafmill.ui.crossing import LEAF
-from leafmill.ui.frozen import UNFOLDED, Still
 from leafmill.ui.page import HERE, written
+from leafmill.ui.run import judging
+from leafmill.ui.run.crossing import LEAF
+from leafmill.ui.still.frozen import UNFOLDED, Still
 from leafmill.ui.words import Spoken, speaking
 
 TEXT = 1500

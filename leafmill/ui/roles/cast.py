@@ -21,9 +21,10 @@ from leafmill.index.filter import Filter
 from leafmill.index.index import Index
 from leafmill.records import digest
 from leafmill.runfolder import RunFolder
-from leafmill.ui import drawing, spending
-from leafmill.ui.drawing import END, START, Graph
-from leafmill.ui.spending import Took
+from leafmill.ui.roles import drawing
+from leafmill.ui.roles.drawing import END, START, Graph
+from leafmill.ui.run import spending
+from leafmill.ui.run.spending import Took
 from leafmill.variants import Rate
 
 SAFE: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

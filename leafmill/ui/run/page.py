@@ -19,16 +19,17 @@ from starlette.concurrency import run_in_threadpool
 
 from leafmill.errors import InputError, RunFolderError, unknown
 from leafmill.index.index import Index
-from leafmill.ui import crossing, distributions, failures, funnel, judging, plots, spending, standing, words
-from leafmill.ui.crossing import Crossing
-from leafmill.ui.distributions import PLOTS, Histogram, Seat
-from leafmill.ui.failures import Failures
-from leafmill.ui.funnel import Funnel
-from leafmill.ui.judging import Judged
+from leafmill.ui import words
 from leafmill.ui.library import Library
 from leafmill.ui.page import page
-from leafmill.ui.spending import Spending
-from leafmill.ui.standing import Standing
+from leafmill.ui.run import crossing, distributions, failures, funnel, judging, plots, spending, standing
+from leafmill.ui.run.crossing import Crossing
+from leafmill.ui.run.distributions import PLOTS, Histogram, Seat
+from leafmill.ui.run.failures import Failures
+from leafmill.ui.run.funnel import Funnel
+from leafmill.ui.run.judging import Judged
+from leafmill.ui.run.spending import Spending
+from leafmill.ui.run.standing import Standing
 from taxonomy.covering import FACTORS
 
 EVERY = 2.0

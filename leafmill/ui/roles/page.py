@@ -17,12 +17,14 @@ from starlette.responses import Response
 from leafmill.errors import InputError, RunFolderError, unknown
 from leafmill.index.filter import Filter
 from leafmill.index.index import Index
-from leafmill.ui import cast, drawing, numbers, spending, words
-from leafmill.ui.asked import indexed
-from leafmill.ui.cast import Role, RoleFile
-from leafmill.ui.drawing import Graph, Note
+from leafmill.ui import numbers, words
+from leafmill.ui.candidates.asked import indexed
 from leafmill.ui.page import page
-from leafmill.ui.spending import Took
+from leafmill.ui.roles import cast, drawing
+from leafmill.ui.roles.cast import Role, RoleFile
+from leafmill.ui.roles.drawing import Graph, Note
+from leafmill.ui.run import spending
+from leafmill.ui.run.spending import Took
 from leafmill.ui.words import phrase
 
 REASONS = 12

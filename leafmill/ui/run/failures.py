@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from leafmill.index.filter import Filter
 from leafmill.index.index import Index
-from leafmill.ui import counts
+from leafmill.ui.run import counts
 
 
 class Errored(BaseModel):

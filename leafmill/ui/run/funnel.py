@@ -10,8 +10,8 @@ from pydantic import BaseModel, computed_field
 from leafmill.index.filter import Filter
 from leafmill.index.index import Index
 from leafmill.index.schema import STEPS
-from leafmill.ui import counts
-from leafmill.ui.counts import Counted
+from leafmill.ui.run import counts
+from leafmill.ui.run.counts import Counted
 
 
 class Reason(BaseModel):

@@ -1,0 +1,1 @@
+"""The table of candidates, what is asked of it, and its download."""

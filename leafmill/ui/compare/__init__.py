@@ -1,0 +1,1 @@
+"""Two runs or prompt variants side by side."""

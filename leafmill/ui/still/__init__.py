@@ -1,0 +1,1 @@
+"""The pages of a run in one file that holds still."""
