@@ -16,6 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from leafmill.index.index import Index
+from leafmill.runfolder import RunFolder
 from tests import ui
 from tests.test_browser import FLAGS, addresses, chromium, opened, serving, settle
 
@@ -49,6 +51,10 @@ def main() -> None:
 
 def shoot(runs: Path, name: str, folder: Path, only: list[str], kept: bool) -> None:
     """Of each page a picture for each way to look at it: <page>-<language>-<light or dark>-<width>.png."""
+    index = Index(RunFolder(runs / name))
+    while (progress := index.refresh()).done < progress.total:  # a picture is of all of it
+        pass
+    index.close()
     with serving(runs) as address, sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium(), args=FLAGS)
         for language, dark, narrow in product(("en", "zh"), (False, True), (False, True)):

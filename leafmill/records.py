@@ -288,8 +288,15 @@ class Verdict(Record):
         limit = "" if self.threshold is None else f"against {self.threshold:.4g}"
         measured = " ".join(part for part in (value, limit) if part)
         return f"{self.gate}: " + ", ".join(
-            [*([measured] if measured else []), *(f"{k}={v}" for k, v in self.evidence.items() if v is not None)]
+            [*([measured] if measured else []), *(f"{k}={_plain(v)}" for k, v in self.evidence.items() if v is not None)]
         )
+
+
+def _plain(found: Any) -> str:
+    """Evidence as a person reads it."""
+    if isinstance(found, Mapping):
+        return f"({', '.join(f'{name} {_plain(value)}' for name, value in found.items())})"
+    return str(found)
 
 
 class Vote(Record):
