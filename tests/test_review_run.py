@@ -184,6 +184,20 @@ async def test_one_that_lost_its_checkpoint_is_carried_there_again_without_payin
     assert len(server.requests) == asked
 
 
+async def test_a_row_that_lost_its_checkpoint_holds_its_place_once(tmp_path: Path, server: ScriptedServer) -> None:
+    wanted = recipe(tmp_path, server, review={"share": 1.0})
+    await go(wanted, tmp_path)
+    with sqlite3.connect(tmp_path / "run" / "ledger.db") as ledger:
+        ledger.execute("DELETE FROM checkpoints")
+    ledger.close()
+    for number in range(3):
+        decide(tmp_path, number, "reject", code="wrong")
+    await go(wanted, tmp_path)
+    after = told(tmp_path)
+    assert [after.of(number)["code"] for number in range(3)] == ["review.wrong"] * 3
+    assert after.states["waiting"] == 3  # three others
+
+
 async def test_a_run_stopped_as_it_goes_on_keeps_the_decision_for_the_next(tmp_path: Path, server: ScriptedServer) -> None:
     wanted = await one_divided(tmp_path, server)
     decide(tmp_path, 1, "accept")

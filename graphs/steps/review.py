@@ -19,7 +19,7 @@ from typing import Any, Literal
 from langgraph.types import interrupt
 
 from filters.review import NAME, holds
-from graphs.state import Context, State, Update
+from graphs.state import Context, State, Update, Work
 from graphs.steps.doors import check, screen
 from graphs.steps.end import score
 from graphs.steps.node import lineage_of
@@ -31,8 +31,8 @@ async def wait(state: State, context: Context, step: Step) -> Update:
     """Write down that it waits, with its row, for those who look."""
     ending, leaf = state["ending"], state["brief"].leaf
     assert ending is not None, "it is sent here with the reason for which it waits"
-    if holds(ending.code):
-        if context.admission.is_full(leaf) and not state.get("awaited"):
+    if holds(ending.code) and not state.get("awaited"):  # one that is carried here once more is counted already
+        if context.admission.is_full(leaf):
             return {"ending": Ending("rejected", "wait", "quota_met", "good, but the leaf was full")}
         context.admission.hold(leaf, 1)
     if state.get("review"):
@@ -60,24 +60,24 @@ async def review(state: State, context: Context, step: Step, settled: str = "adm
     on: Update = {"review": decided, "row": row, "ending": None, "fallback": None, "earlier": None, "finding": "", "seen": bool(row.answer)}
     if decided.decision == "edit":
         on |= _edited(state, row, decided, step)
-        return await _through(check, {**on, "goto": settled}, state, context, step)
+        return await _through("check", check, {**on, "goto": settled}, state, context, step)
     if held.stage == "admit":
         return {**on, "goto": "admit"}
     if held.stage == "score":
-        return await _through(score, {**on, "goto": "admit"}, state, context, step)
+        return await _through("score", score, {**on, "goto": "admit"}, state, context, step)
     if held.stage == "agree":
         return {**on, "goto": settled}
     if held.stage == "vote":
         return {**on, "ending": held._replace(detail="it has no answer that could be accepted: one has to be written, or it is rejected")}
     if row.answer:
-        return await _through(check, {**on, "goto": "annotate"}, state, context, step)
-    found = await _through(screen, {**on, "seen": True, "goto": "answer"}, state, context, step)
+        return await _through("check", check, {**on, "goto": "annotate"}, state, context, step)
+    found = await _through("screen", screen, {**on, "seen": True, "goto": "answer"}, state, context, step)
     return {**found, "seen": False}  # of what comes now nobody has seen anything
 
 
-async def _through(door: Any, on: Update, state: State, context: Context, step: Step) -> Update:
-    """On, unless the gates of a door find something that they can measure, or know another way."""
-    here = step._replace(seq=step.seq + 1, name=f"{door.__name__}.{state['evolved']}.{state['answered']}.reviewed")
+async def _through(stage: str, door: Work, on: Update, state: State, context: Context, step: Step) -> Update:
+    """On, unless the gates at the door of a stage find something that they can measure, or know another way."""
+    here = step._replace(seq=step.seq + 1, name=f"{stage}.{state['evolved']}.{state['answered']}.reviewed")
     made: State = {**state, **on}  # type: ignore[typeddict-unknown-key]
     made.pop("goto", None)  # type: ignore[typeddict-item]
     found = await door(made, context, here)
