@@ -117,13 +117,28 @@ class Extent(NamedTuple):
 
 
 def extents(index: Index, leaf: str = "") -> dict[str, Extent]:
-    """Of all scores that are plotted, in one look at the candidates of one leaf or of all; and, as "", how many these are."""
-    sums = ("min", "max", "avg", "count")
-    columns = ", ".join(f"{name}({_value(score)}) AS {score}_{name}" for score in PLOTS for name in sums)
-    where = "WHERE leaf = :leaf" if leaf else ""
-    (found,) = index.rows(f"SELECT {columns}, count(*) AS total FROM candidates {where}", {"leaf": leaf} if leaf else {})
-    by_score = {score: Extent(*(found[f"{score}_{name}"] for name in sums)) for score in PLOTS}
-    return {**by_score, "": Extent(None, None, None, found["total"])}
+    """Of all scores that are plotted; and, as "", how many candidates there are. Those of a leaf are few, and looked at once; those of all
+    are read along the index of each score, which is narrower than they are."""
+    if leaf:
+        sums = ("min", "max", "avg", "count")
+        columns = ", ".join(f"{name}({_value(score)}) AS {score}_{name}" for score in PLOTS for name in sums)
+        (found,) = index.rows(f"SELECT {columns}, count(*) AS total FROM candidates WHERE leaf = :leaf", {"leaf": leaf})
+        by_score = {score: Extent(*(found[f"{score}_{name}"] for name in sums)) for score in PLOTS}
+        return {**by_score, "": Extent(None, None, None, found["total"])}
+    along = " UNION ALL ".join(
+        f"""SELECT '{score}' AS score, (SELECT min({score}) FROM candidates WHERE {score} {known}) AS least,
+            (SELECT max({score}) FROM candidates WHERE {score} {known}) AS most, total({score}) AS total, count(*) AS count
+            FROM candidates INDEXED BY by_{score} WHERE {score} {known}"""
+        for score in PLOTS
+        for known in ["> 0" if PLOTS[score].step < 0 else "IS NOT NULL"]
+    )
+    of = {row["score"]: row for row in index.rows(along)}
+    by_score = {
+        score: Extent(row["least"], row["most"], row["total"] / row["count"] if row["count"] else None, row["count"])
+        for score, row in of.items()
+    }
+    (every,) = index.rows("SELECT count(*) AS n FROM candidates")
+    return {**by_score, "": Extent(None, None, None, every["n"])}
 
 
 def histogram(index: Index, score: str, found: Mapping[str, Extent], leaf: str = "") -> Histogram:
