@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,15 @@ if TYPE_CHECKING:
 
 WIDTH = 130
 """columns where nobody says how many there are"""
+
+
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""what a terminal would obey instead of showing it"""
+
+
+def visible(text: str) -> str:
+    """Somebody else's text for a terminal that only shows it: what it would obey stands as a replacement character."""
+    return HIDDEN.sub("\ufffd", text.replace("\r\n", "\n"))
 
 
 def console(stderr: bool = False) -> Console:

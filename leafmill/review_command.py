@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from leafmill.console import visible
 from leafmill.errors import InputError, ReviewError
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ KEYS = "[a]ccept  [r]eject  [e]dit  [s]kip  [u]ndo  [q]uit"
 ABOUT = """\
 Change what stands under the headings, which must stay as they are; save and close the editor. Nothing changed: nothing is decided.
 """
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""what a terminal would obey instead of showing it"""
 
 
 def review(
@@ -166,10 +165,10 @@ class Desk:
         self.console.print(Rule(Text(visible(f"{case.leaf} #{case.number}  {case.id}  {counts.waiting} waiting")), align="left"))
         about = {"language": case.language, **case.axes, "concepts": ", ".join(case.concepts), "scenario": case.scenario}
         self._say("  ".join(f"{name}={value}" for name, value in about.items() if value), "dim")
-        screens.row_panel(_visible(case.row.model_dump()), self.console, "row")
+        screens.row_panel(case.row.model_dump(), self.console, "row")
         for place, one in enumerate(case.answers, 1):
             told = {"reasoning": one.reasoning, "answer": one.answer}
-            screens.row_panel(_visible(told), self.console, f"[{place}] {one.alias} {one.final} {one.code}".rstrip())
+            screens.row_panel(told, self.console, f"[{place}] {one.alias} {one.final} {one.code}".rstrip())
         if case.votes or case.remark:
             votes = Table(box=None, padding=(0, 2, 0, 0))
             votes.add_column("seat", no_wrap=True)
@@ -208,19 +207,6 @@ class Desk:
 
     def _say(self, text: str, style: str = "") -> None:
         self.console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def visible(text: str) -> str:
-    """A text that a terminal only shows: what it would obey stands as a replacement character."""
-    return _HIDDEN.sub("\ufffd", text.replace("\r\n", "\n"))
-
-
-def _visible(value: Any) -> Any:
-    if isinstance(value, str):
-        return visible(value)
-    if isinstance(value, Mapping):
-        return {name: _visible(one) for name, one in value.items()}
-    return [_visible(one) for one in value] if isinstance(value, Sequence) else value
 
 
 # -- a row as a text to edit -------------------------------------------------------------------------------------------

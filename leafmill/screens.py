@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from rich import markup
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from leafmill.console import visible
 from leafmill.coverage import Coverage, Covered
 from leafmill.panel import BINS, LONG_ENOUGH, Judging, LengthReport, PanelReport, SeatReport
 from leafmill.report import LeafReport, Report, RoleReport
@@ -32,6 +33,11 @@ SHOWN = 5
 """leaves of which the same is said, at most"""
 LONG, ROOM = 24, 32
 """columns of a listing: what is wider may be wrapped, but not to less than this"""
+
+
+def escape(text: str) -> str:
+    """A text of somebody else within markup: it is shown, and not obeyed by the terminal either."""
+    return markup.escape(visible(text))
 
 
 def report(report_: Report, console: Console) -> None:
@@ -198,7 +204,10 @@ def candidates(rows: Iterable[Mapping[str, Any]], console: Console) -> None:
         for width in (16, 4, 8, max(len(_reason(row)) for row in listed)):
             shown.add_column(no_wrap=True, min_width=width)
         for row in ones:
-            state, text = Text(row["state"], style=COLOURS.get(row["state"], "")), Text(row["row"], no_wrap=True, overflow="ellipsis")
+            state, text = (
+                Text(row["state"], style=COLOURS.get(row["state"], "")),
+                Text(visible(row["row"]), no_wrap=True, overflow="ellipsis"),
+            )
             shown.add_row(row["id"], f"#{row['number']}", state, _reason(row), text)
         console.print(shown)
 
@@ -255,19 +264,21 @@ def _event(event: Mapping[str, Any], console: Console, prompts: bool) -> None:
         console.print(Panel("\n\n".join(parts), title=escape(title), title_align="left"))
     elif event["kind"] == "vote":
         console.print(
-            Text(f"   {event['seq']}. vote {event['role']}: {event['score'] or event['failed']}  {event['rationale']}", style="cyan")
+            Text(
+                f"   {event['seq']}. vote {event['role']}: {event['score'] or event['failed']}  {visible(event['rationale'])}", style="cyan"
+            )
         )
     elif event["kind"] == "review":
         undone = " (undone)" if event["undone_at"] else ""
         said = " ".join(part for part in (event["decision"], event["code"], event["note"]) if part)
-        console.print(Text(f"   {event['seq']}. {event['reviewer']}: {said}{undone}", style="magenta"))
+        console.print(Text(visible(f"   {event['seq']}. {event['reviewer']}: {said}{undone}"), style="magenta"))
     else:
         colour = {"accept": "green", "reject": "yellow", "error": "red"}.get(event["decision"], "cyan")
         value = "" if event["value"] is None else f" {event['value']:.4g}"
         limit = "" if event["threshold"] is None else f" (threshold {event['threshold']:.4g})"
         evidence = "" if event["decision"] == "accept" else "".join(f" {name}={value}" for name, value in event["evidence"].items())
         console.print(
-            Text(f"   {event['seq']}. {event['gate']}: {event['decision']} {event['code']}{value}{limit}{evidence}", style=colour)
+            Text(f"   {event['seq']}. {event['gate']}: {event['decision']} {event['code']}{value}{limit}{visible(evidence)}", style=colour)
         )
 
 

@@ -137,3 +137,18 @@ def test_a_conversation_is_shown_turn_by_turn_with_its_last_exchange_below() -> 
     said = [line.strip("│ ") for line in file.getvalue().splitlines()]
     order = ["user", "Can I keep the soil?", "assistant", "No [it is foul].", "instruction", "And water?", "reasoning", "answer"]
     assert [line for line in said if line in order] == order
+
+
+def test_a_terminal_shows_what_a_model_wrote_and_does_not_obey_it() -> None:
+    import io
+
+    from rich.console import Console
+
+    from leafmill import screens
+
+    out = io.StringIO()
+    screens.row_panel(
+        {"instruction": "\x1b[2J\x1b]0;owned\x07 tidy \u202eup", "answer": "a\x9bb"}, Console(file=out, width=80), "\x1b[31mrow"
+    )
+    assert not set(out.getvalue()) & {"\x1b", "\x07", "\x9b", "\u202e"}
+    assert "tidy" in out.getvalue()
