@@ -160,15 +160,12 @@ class Run:
 
     async def _listen(self, going: Sequence[asyncio.Task[Any]], group: asyncio.TaskGroup) -> None:
         """While leaves go, go on with what people decide; not at once, so that they can undo it."""
-        begun = set[str]()
         while not all(task.done() for task in going):
             await asyncio.wait(going, timeout=LISTEN)
             for decided in () if self.stopping.is_set() else self.ledger.decisions(before=time.time() - SETTLED):
-                if decided.candidate not in begun:
-                    begun.add(decided.candidate)
-                    group.create_task(self._resume(decided, begun), name=decided.candidate)
+                group.create_task(self._resume(decided), name=decided.candidate)
 
-    async def _resume(self, decided: Review, begun: set[str] | None = None) -> None:
+    async def _resume(self, decided: Review) -> None:
         """Of a leaf that is not in this run, or with the run stopping, a decision stays what it is: the next run goes on by it."""
         c = CANDIDATES.c
         ending = [getattr(c, name) for name in Ending._fields]
@@ -177,8 +174,6 @@ class Run:
         if job is not None and found[0]["state"] == "waiting" and not self.stopping.is_set():
             held = Ending(*(found[0][name] for name in Ending._fields))
             await job.resume(Brief.model_validate(found[0]["brief"]), held, decided)
-            if begun is not None:
-                begun.discard(decided.candidate)  # one that waits again can be decided again
 
     @asynccontextmanager
     async def _on_record(self, told: Mapping[str, Any]) -> AsyncIterator[None]:

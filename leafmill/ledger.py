@@ -137,6 +137,8 @@ VOTES = sa.Table(
     sa.Index("votes_by_candidate", "candidate", "seq"),
 )
 
+DUE = "decision <> 'skip' AND undone_at IS NULL AND taken_at IS NULL"
+"""of `reviews`: a decision that no graph has gone on by yet"""
 REVIEWS = sa.Table(
     "reviews",
     metadata,
@@ -155,7 +157,7 @@ REVIEWS = sa.Table(
         "one_decision",
         "candidate",
         unique=True,
-        sqlite_where=sa.text("decision <> 'skip' AND undone_at IS NULL AND taken_at IS NULL"),
+        sqlite_where=sa.text(DUE),
     ),
     sa.Index("reviews_by_candidate", "candidate"),
 )
@@ -400,7 +402,7 @@ class Ledger:
     def decisions(self, before: float) -> list[Review]:
         """What people have decided until then (seconds since the epoch) of candidates that wait, and what no graph has gone on by yet."""
         r = REVIEWS.c
-        due = sa.select(REVIEWS).where(r.decision != "skip", r.undone_at.is_(None), r.taken_at.is_(None), r.at <= before)
+        due = sa.select(REVIEWS).where(sa.text(DUE), r.at <= before)
         return [Review.of(row) for row in self.rows(due.order_by(r.id))]
 
     def spent(self) -> dict[str, Spent]:
@@ -489,8 +491,6 @@ def _insert(table: sa.Table, *names: str) -> str:
     return f'INSERT OR REPLACE INTO "{table.name}" ({columns}) VALUES ({values})'
 
 
-_DUE = "decision <> 'skip' AND undone_at IS NULL AND taken_at IS NULL"
-"""a decision that no graph has gone on by yet"""
 _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "begin": (
         "DELETE FROM verdicts WHERE candidate = :id",
@@ -507,10 +507,10 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "finish": (
         "UPDATE candidates SET state = :state, stage = :stage, code = :code, detail = :detail, "
         '"row" = :row, lineage = :lineage, ended_at = :ended_at WHERE id = :id',
-        f"UPDATE reviews SET taken_at = :ended_at WHERE candidate = :id AND {_DUE} AND :state IN ('accepted', 'rejected')",
+        f"UPDATE reviews SET taken_at = :ended_at WHERE candidate = :id AND {DUE} AND :state IN ('accepted', 'rejected')",
     ),
     "wait": ("UPDATE candidates SET state = :state, stage = :stage, code = :code, detail = :detail WHERE id = :id",),
-    "taken": (f"UPDATE reviews SET taken_at = :at WHERE candidate = :id AND {_DUE}",),
+    "taken": (f"UPDATE reviews SET taken_at = :at WHERE candidate = :id AND {DUE}",),
     "leaf": (_insert(LEAVES),),
     "meta": (_insert(META),),
 }

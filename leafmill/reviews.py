@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from leafmill import case as cases
 from leafmill.case import Case
 from leafmill.errors import DiskError, InputError, ReviewError, unknown
-from leafmill.ledger import UNDO, Ledger, disk_error
+from leafmill.ledger import DUE, UNDO, Ledger, disk_error
 from leafmill.process import Process
 from leafmill.records import Judged, Row
 
@@ -161,7 +161,7 @@ class Queue:
                 f"WHERE {_FREE} AND {_FITS} GROUP BY 1, 2 ORDER BY 1, 2",
                 now,
             ).fetchall()
-            pending = f"SELECT count(*) FROM reviews r JOIN candidates c ON c.id = r.candidate WHERE {_DUE} AND {_FITS}"
+            pending = f"SELECT count(*) FROM reviews r JOIN candidates c ON c.id = r.candidate WHERE {DUE} AND {_FITS}"
             today = ledger.execute(
                 "SELECT reviewer, count(*) FROM reviews WHERE at >= ? AND undone_at IS NULL AND decision <> 'skip' GROUP BY 1 ORDER BY 1",
                 (_midnight(),),
@@ -278,7 +278,7 @@ class Queue:
     def _check_free(self, ledger: sqlite3.Connection, candidate: str, reviewer: str) -> None:
         """Raises ReviewError unless this reviewer may decide it now."""
         found = cases.candidate(ledger, candidate)
-        decided = ledger.execute(f"SELECT r.* FROM reviews r WHERE r.candidate = ? AND {_DUE}", (candidate,)).fetchone()
+        decided = ledger.execute(f"SELECT r.* FROM reviews r WHERE r.candidate = ? AND {DUE}", (candidate,)).fetchone()
         if decided:
             raise ReviewError("decided", f"{candidate}: {decided['reviewer']} {_DONE[decided['decision']]} it at {clock(decided['at'])}")
         if found["state"] != "waiting":
@@ -333,8 +333,7 @@ def clock(at: float) -> str:
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-_DUE = "r.decision <> 'skip' AND r.undone_at IS NULL AND r.taken_at IS NULL"
-_FREE = f"c.state = 'waiting' AND NOT EXISTS (SELECT 1 FROM reviews r WHERE r.candidate = c.id AND {_DUE})"
+_FREE = f"c.state = 'waiting' AND NOT EXISTS (SELECT 1 FROM reviews r WHERE r.candidate = c.id AND {DUE})"
 _FITS = """(:leaves = '[]' OR EXISTS (SELECT 1 FROM json_each(:leaves) WHERE c.leaf GLOB value))
     AND (:codes = '[]' OR c.code IN (SELECT value FROM json_each(:codes)))
     AND (:ids = 'null' OR c.id IN (SELECT value FROM json_each(:ids)))"""
